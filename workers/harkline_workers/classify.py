@@ -1,0 +1,163 @@
+"""The way from lines to verdicts: normalise -> caches -> model -> floors. Knows no Celery and no model runtime.
+
+Lines with the same model input share one verdict object, so the cost of a batch is that of its distinct lines. When the model cannot answer, the
+rules do, and the verdict says `degraded`: nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from harkline.contract import Severity, Source, Verdict
+from harkline.logs import get_logger
+from harkline_workers import rules
+from harkline_workers.cache import Judgement
+from harkline_workers.normalise import LEVELS, Normalised, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harkline.contract import LogLine
+    from harkline_workers.cache import ProcessCache, SharedCache
+    from harkline_workers.metrics import WorkerMetrics
+
+log = get_logger(__name__)
+
+# Distinct lines per model call: about a second of one core, so that a long batch can say between calls that it is alive.
+CALL_LINES = 256
+_CANARY = "info | started"
+_CRITICAL_LEVELS = frozenset(("error", "critical"))
+_CRITICAL_COLUMNS = [LEVELS.index("error"), LEVELS.index("critical")]
+
+
+class Scorer(Protocol):
+    """What `classify` needs of a model."""
+
+    version: str
+    threshold: float
+
+    def predict(self, inputs: Sequence[str]) -> NDArray[np.float32]:
+        """Return calibrated probabilities over LEVELS, (n, 5) float32."""
+
+
+class Classified(NamedTuple):
+    """Verdicts in the order of the lines, and the positions of lines on which the model raised."""
+
+    verdicts: list[Verdict]
+    poison: dict[int, str]  # position -> what was raised
+
+
+class Classifier:
+    """Turns lines into verdicts. One per process; not thread-safe, as its process works on one batch at a time."""
+
+    def __init__(self, model: Scorer | None, why_not: str, process_cache: ProcessCache, shared_cache: SharedCache | None, metrics: WorkerMetrics) -> None:
+        self._model = model
+        self._why_not = why_not  # why there is no model
+        self._process_cache = process_cache
+        self._shared_cache = shared_cache
+        self._metrics = metrics
+
+    @property
+    def degraded(self) -> str:
+        """Why the rules judge alone, or "" while the model does."""
+        return self._why_not
+
+    def classify(self, lines: Sequence[LogLine], between_calls: Callable[[], None] = lambda: None) -> Classified:
+        """Judge every line. `between_calls` is called between model calls, so that the caller can keep its claim on a long batch."""
+        normalised = [normalise(line.message, line.level) for line in lines]
+        distinct = {line.model_input: line for line in normalised}
+        verdicts: dict[str, Verdict] = {}
+        raised: dict[str, str] = {}
+        if self._model is not None:
+            self._judge_by_model(self._model, distinct, verdicts, raised, between_calls)
+        why = self._why_not
+        for model_input, line in distinct.items():
+            if model_input not in verdicts:
+                verdicts[model_input] = _ruled(rules.judge(line), line, degraded=True, because=raised.get(model_input) or why)
+        result = [verdicts[line.model_input] for line in normalised]
+        poison = {at: raised[line.model_input] for at, line in enumerate(normalised) if line.model_input in raised} if raised else {}
+        return Classified(result, poison)
+
+    def judge_by_rules(self, line: LogLine, because: str) -> Verdict:
+        """Judge one line without the model: a line that kills its process must never meet it again."""
+        normalised = normalise(line.message, line.level)
+        return _ruled(rules.judge(normalised), normalised, degraded=True, because=because)
+
+    def _judge_by_model(self, model: Scorer, distinct: dict[str, Normalised], verdicts: dict[str, Verdict], raised: dict[str, str], between_calls: Callable[[], None]) -> None:
+        metrics = self._metrics
+        get = self._process_cache.get
+        known = {model_input: judgement for model_input in distinct if (judgement := get(model_input)) is not None}
+        metrics.cache_hits.labels("process").inc(len(known))
+        misses = [model_input for model_input in distinct if model_input not in known]
+        if misses and self._shared_cache is not None:
+            shared = self._shared_cache.get_many(misses)
+            metrics.cache_hits.labels("redis").inc(len(shared))
+            for model_input, judgement in shared.items():
+                self._process_cache.put(model_input, judgement)
+            known |= shared
+            misses = [model_input for model_input in misses if model_input not in shared]
+        for model_input, judgement in known.items():
+            verdicts[model_input] = _verdict(judgement, distinct[model_input], "cache", model)
+        metrics.cache_misses.inc(len(misses))
+        for start in range(0, len(misses), CALL_LINES):
+            if start:
+                between_calls()
+            fresh = self._predict(model, misses[start : start + CALL_LINES], raised)
+            for model_input, judgement in fresh.items():
+                self._process_cache.put(model_input, judgement)
+                verdicts[model_input] = _verdict(judgement, distinct[model_input], "model", model)
+            if self._shared_cache is not None:
+                self._shared_cache.put_many(fresh)
+
+    def _predict(self, model: Scorer, inputs: list[str], raised: dict[str, str]) -> dict[str, Judgement]:
+        """Score inputs; where the model raises, take the call apart by halves until the culprits stand alone in `raised`."""
+        try:
+            started = time.perf_counter()
+            probabilities = model.predict(inputs)
+            self._metrics.model_seconds.observe(time.perf_counter() - started)
+            self._metrics.model_lines.inc(len(inputs))
+        except Exception as error:  # noqa: BLE001 - a runtime may raise anything; the line must be judged all the same
+            return self._take_apart(model, inputs, raised, error)
+        scores = probabilities[:, _CRITICAL_COLUMNS].sum(axis=1).tolist()
+        levels = probabilities.argmax(axis=1).tolist()
+        return {model_input: Judgement(min(1.0, score), LEVELS[level]) for model_input, score, level in zip(inputs, scores, levels, strict=True)}
+
+    def _take_apart(self, model: Scorer, inputs: list[str], raised: dict[str, str], error: Exception) -> dict[str, Judgement]:
+        reason = f"{type(error).__name__}: {error}"
+        if len(inputs) == 1:
+            raised[inputs[0]] = reason
+            log.error("model_raised_on_line", error=reason)
+            return {}
+        try:
+            model.predict([_CANARY])
+        except Exception as canary:  # noqa: BLE001 - the same edge
+            # Not these lines: the model itself is broken. The rules judge them, without blaming any.
+            log.error("model_broken", error=f"{type(canary).__name__}: {canary}")
+            return {}
+        half = len(inputs) // 2
+        return self._predict(model, inputs[:half], raised) | self._predict(model, inputs[half:], raised)
+
+
+def _verdict(judgement: Judgement, line: Normalised, source: Source, model: Scorer) -> Verdict:
+    critical = judgement.score >= model.threshold
+    if not critical and (ruling := rules.floor(line)) is not None:
+        return _ruled(ruling, line, model=model.version)
+    severity: Severity = "critical" if critical else "not_critical"
+    level = judgement.level
+    if critical != (level in _CRITICAL_LEVELS):
+        # The likeliest single level and the sum that decides can fall on two sides of the threshold: the severity rules.
+        level = "error" if critical else "warning"
+    relation = "at or above" if critical else "below"
+    return Verdict(
+        severity, round(judgement.score, 4), level, line.template, source, f"model: {level}, {judgement.score:.2f} {relation} {model.threshold:.2f}", degraded=False, model=model.version
+    )
+
+
+def _ruled(ruling: rules.Ruling, line: Normalised, *, degraded: bool = False, because: str = "", model: str = "") -> Verdict:
+    critical = ruling.level in _CRITICAL_LEVELS
+    why = f"{ruling.why} (no model: {because})" if because else ruling.why
+    return Verdict("critical" if critical else "not_critical", float(critical), ruling.level, line.template, "rule", why, degraded=degraded, model=model)

@@ -1,0 +1,199 @@
+"""What a doorbell starts: claim entries, classify their lines, commit, until the ledger is empty or the shift is over.
+
+What can be lost: nothing. Whatever happens between claim and commit, the entries stay pending and are handed to another process after
+`abandoned_seconds`; whatever is committed twice is counted once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from harkline import contract
+from harkline.contract import SERVICE_OTHER, SERVICE_UNKNOWN, ContractError, CriticalLine, DeadLetter
+from harkline.ledger import Commit
+from harkline.logs import get_logger
+from harkline_workers.classify import Classified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harkline.contract import LogBatch, LogLine, Verdict
+    from harkline.ledger import Claim, Entry, Ledger
+    from harkline.settings import Settings
+    from harkline_workers.classify import Classifier
+    from harkline_workers.isolation import Isolation
+    from harkline_workers.metrics import WorkerMetrics
+
+log = get_logger(__name__)
+
+# A task ends after this long even if lines remain (the bell is up again by then), so that Celery can stop, count and show tasks.
+SHIFT_SECONDS = 2.0
+# A claim should be worked off in about this long: short enough for a quick count, long enough that one round trip does not matter.
+CLAIM_SECONDS = 0.5
+_FEWEST_LINES = 64
+_SMOOTHING = 0.3
+
+
+class Drain:
+    """Drains the ledger in one process."""
+
+    def __init__(
+        self, ledger: Ledger, classifier: Classifier, isolation: Isolation, metrics: WorkerMetrics, settings: Settings, consumer: str, ring: Callable[[], None]
+    ) -> None:
+        self._ledger = ledger
+        self._classifier = classifier
+        self._isolation = isolation
+        self._metrics = metrics
+        self._settings = settings
+        self._consumer = consumer
+        self._ring = ring
+        self._line_seconds = CLAIM_SECONDS / settings.claim_lines
+        self._services: set[str] = {SERVICE_UNKNOWN, SERVICE_OTHER}
+        self._services_full = False
+
+    def run(self) -> int:
+        """Work one shift; returns the lines counted. Raises LedgerUnavailable where Redis does not answer: the sweep rings when it is back."""
+        counted = 0
+        ends = time.monotonic() + SHIFT_SECONDS
+        answers_bell = True
+        while True:
+            wanted = min(self._settings.claim_lines, max(_FEWEST_LINES, int(CLAIM_SECONDS / self._line_seconds)))
+            claim = self._ledger.claim(self._consumer, wanted, answers_bell=answers_bell)
+            answers_bell = False
+            if claim.ring:
+                self._ring()
+            if not claim.entries:
+                return counted
+            started = time.perf_counter()
+            lines = self._work(claim)
+            if lines:
+                self._line_seconds += _SMOOTHING * ((time.perf_counter() - started) / lines - self._line_seconds)
+            counted += lines
+            if time.monotonic() > ends:
+                return counted
+
+    def _work(self, claim: Claim) -> int:
+        """Classify and commit one claim; returns the lines this process counted."""
+        if claim.deliveries > 1:
+            self._metrics.redelivered.inc(len(claim.entries))
+            log.info("entry_taken_over", entry=claim.entries[0].id, deliveries=claim.deliveries)
+        readable = [(entry, batches) for entry in claim.entries if (batches := _decode(entry)) is not None]
+        lines = [line for _, batches in readable for batch in batches for line in batch.lines]
+        if claim.deliveries > self._settings.max_deliveries and readable:
+            classified = self._judge_suspect(readable[0][0], lines)
+        else:
+            classified = self._classifier.classify(lines, self._keep_claim(claim.entries))
+        commits = []
+        at = 0
+        for entry, batches in readable:
+            end = at + sum(len(batch.lines) for batch in batches)
+            commits.append(_commit(entry, batches, classified, at, self._settings.critical_kept))
+            at = end
+        counted = self._ledger.commit(commits) if commits else []
+        self._count(readable, classified.verdicts, counted)
+        return sum(commit.lines for commit, first in zip(commits, counted, strict=True) if first)
+
+    def _judge_suspect(self, entry: Entry, lines: list[LogLine]) -> Classified:
+        keep = self._keep_claim([entry])
+
+        def judge_range(start: int, end: int) -> Classified:
+            keep()
+            return self._classifier.classify(lines[start:end], keep)
+
+        def by_rules(position: int) -> Classified:
+            return Classified([self._classifier.judge_by_rules(lines[position], "it killed its worker")], {})
+
+        return self._isolation.judge(entry.id, len(lines), judge_range, by_rules)
+
+    def _keep_claim(self, entries: Sequence[Entry]) -> Callable[[], None]:
+        """Return the function that tells Redis, from time to time, that these entries are still worked on."""
+        every = self._settings.abandoned_seconds / 4
+        last = time.monotonic()
+
+        def keep() -> None:
+            nonlocal last
+            if time.monotonic() - last > every:
+                last = time.monotonic()
+                held = self._ledger.touch(self._consumer, entries)
+                if held < len(entries):
+                    log.warning("entries_taken_from_us", lost=len(entries) - held)
+
+        return keep
+
+    def _count(self, readable: list[tuple[Entry, list[LogBatch]]], verdicts: list[Verdict], counted: list[bool]) -> None:
+        """Add to this process' metrics what this process' commit counted, and nothing else."""
+        now = time.time()
+        severities: Counter[tuple[str, str]] = Counter()
+        sources: Counter[str] = Counter()
+        degraded = 0
+        at = 0
+        for (entry, batches), first in zip(readable, counted, strict=True):
+            lines = [line for batch in batches for line in batch.lines]
+            judged = verdicts[at : at + len(lines)]
+            at += len(lines)
+            if not first:
+                continue
+            services = [line.service or SERVICE_UNKNOWN for line in lines]
+            self._admit(set(services))
+            labels = [service if service in self._services else SERVICE_OTHER for service in services]
+            severities.update(zip([verdict.severity for verdict in judged], labels, strict=True))
+            sources.update([verdict.source for verdict in judged])
+            degraded += sum(verdict.degraded for verdict in judged)
+            self._metrics.batch_lines.observe(len(lines))
+            self._metrics.ingest_to_count.observe(max(0.0, now - _accepted_at(entry.id)))
+        self._metrics.count(severities)
+        for source, number in sources.items():
+            self._metrics.classified.labels(source).inc(number)
+        if degraded:
+            self._metrics.degraded_lines.inc(degraded)
+
+    def _admit(self, services: set[str]) -> None:
+        new = services - self._services
+        if not new or self._services_full:
+            return
+        admitted = self._ledger.admit_services(sorted(new))
+        self._services |= admitted
+        self._metrics.know_services(sorted(admitted))
+        self._services_full = len(admitted) < len(new)
+
+    def know_services(self, services: set[str]) -> None:
+        """Take over the services admitted before this process started, so that their counters exist at 0 from the start."""
+        self._services |= services
+        self._metrics.know_services(sorted(services))
+
+
+def _decode(entry: Entry) -> list[LogBatch] | None:
+    try:
+        return [contract.decode_batch(batch) for batch in entry.batches]
+    except ContractError as error:
+        # Left pending on purpose: a worker of the right version will take it over. The age of the oldest entry tells a person.
+        log.error("entry_unreadable", entry=entry.id, error=str(error))
+        return None
+
+
+def _accepted_at(entry_id: str) -> float:
+    """Return when Redis accepted an entry, in seconds since the epoch: its id says so."""
+    return int(entry_id.split("-")[0]) / 1000
+
+
+def _commit(entry: Entry, batches: list[LogBatch], classified: Classified, at: int, critical_kept: int) -> Commit:
+    """Return the outcome of one entry, whose lines start at position `at` of the classified lines."""
+    commit = Commit(entry.id, entry.lines)
+    for position, batch in enumerate(batches):
+        name = contract.batch_id(entry.id, position)
+        verdicts = classified.verdicts[at : at + len(batch.lines)]
+        if batch.keep_verdicts:
+            commit.verdicts.append((name, contract.encode_verdicts(verdicts)))
+        for offset, (line, verdict) in enumerate(zip(batch.lines, verdicts, strict=True)):
+            if verdict.severity == "critical":
+                commit.critical += 1
+                if len(commit.critical_lines) < critical_kept:
+                    commit.critical_lines.append(contract.encode_critical(CriticalLine(name, _accepted_at(entry.id), line, verdict)))
+            if verdict.degraded:
+                commit.degraded += 1
+            if at + offset in classified.poison:
+                commit.dead_letters.append(contract.encode_dead_letter(DeadLetter(name, offset, classified.poison[at + offset], line)))
+        at += len(batch.lines)
+    return commit

@@ -1,0 +1,202 @@
+"""What happens when in a worker's life, and in which process: the parent sweeps and serves metrics, the children load the model and classify.
+
+The parent never loads the model and never counts: a fork must not inherit a runtime's threads, and CUDA cannot be used after one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import redis
+from celery import bootsteps, signals
+
+from harkline.broker import ring
+from harkline.errors import LedgerUnavailable, ModelError
+from harkline.exposition import LedgerCollector
+from harkline.ledger import WORKERS, Ledger, WorkerState, connect
+from harkline.logs import configure_logs, get_logger
+from harkline_workers.cache import ProcessCache, SharedCache
+from harkline_workers.classify import Classifier, Scorer
+from harkline_workers.drain import Drain
+from harkline_workers.exposition import Exposition
+from harkline_workers.isolation import Isolation
+from harkline_workers.metrics import WorkerMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from celery import Celery
+
+    from harkline.settings import Settings
+
+log = get_logger(__name__)
+
+SWEEP_SECONDS = 1.0
+HEARTBEAT_SECONDS = 5.0
+# Commits and claims are short, but a Redis that rewrites its file may take a moment; a worker can wait longer than a sender.
+WORKER_REDIS_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class Lifecycle:
+    """Builds, in each process of a worker, what that process needs, and takes it down again."""
+
+    def __init__(self, app: Celery, settings: Settings, multiproc_dir: Path, load_model: Callable[[], Scorer]) -> None:
+        self._app = app
+        self._settings = settings
+        self._multiproc_dir = multiproc_dir
+        self._load_model = load_model
+        self._exposition: Exposition | None = None
+        self._drain: Drain | None = None
+        self._parent = os.getpid()
+
+    def connect_signals(self) -> None:
+        """Hook into Celery's signals; Celery calls the receivers, in the process and at the moment each one names."""
+        signals.celeryd_init.connect(self._before_start, weak=False)
+        signals.worker_process_init.connect(self._in_child, weak=False)
+        signals.worker_shutdown.connect(self._at_shutdown, weak=False)
+        self._app.steps["worker"].add(_sweep_step(self))
+
+    def drain(self) -> Drain:
+        """Return this process' drain, building it (and loading the model) on first need."""
+        if self._drain is None:
+            self._drain = self._build()
+        return self._drain
+
+    def _before_start(self, **_: Any) -> None:
+        """In the parent, before the pool exists: empty the metrics folder, open the ledger, serve metrics. May block until Redis answers."""
+        configure_logs(self._settings, "worker")
+        for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines per doorbell; Flower shows tasks
+            logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+        log.info("settings", **self._settings.shown())
+        shutil.rmtree(self._multiproc_dir, ignore_errors=True)
+        self._multiproc_dir.mkdir(parents=True)
+        client = connect(self._settings)
+        # Its own client: a scrape must not wait behind a sweep.
+        collector = LedgerCollector(Ledger(connect(self._settings), self._settings))
+        self._exposition = Exposition(self._settings.metrics_host, self._settings.metrics_port, self._multiproc_dir, [collector])
+        self._exposition.start()
+        self._sweeper = Ledger(client, self._settings)
+
+    def sweep(self) -> None:
+        """In the parent, every second: ring where work waits and no bell is up. Blocks at most for Redis' timeout."""
+        try:
+            if self._sweeper.sweep():
+                ring(self._app)
+        except LedgerUnavailable as error:
+            log.warning("sweep_failed", error=str(error))
+
+    def _in_child(self, **_: Any) -> None:
+        """In each child (in the only process of a solo pool): warm the model, so that the first line does not wait for it."""
+        if os.getpid() != self._parent:
+            _die_with_parent()
+            if self._exposition is not None:
+                self._exposition.forget()
+        configure_logs(self._settings, "worker-child")
+        self._drain = self._build()
+
+    def _at_shutdown(self, **_: Any) -> None:
+        """In the parent, after the last task: stop serving metrics."""
+        if self._exposition is not None:
+            self._exposition.stop()
+
+    def _build(self) -> Drain:
+        settings = self._settings
+        client = connect(settings, timeout_seconds=WORKER_REDIS_SECONDS)
+        metrics = WorkerMetrics()
+        model, why_not = self._model()
+        shared = SharedCache(client, model.version, settings.shared_cache_slots) if model is not None else None
+        classifier = Classifier(model, why_not, ProcessCache(settings.cache_lines), shared, metrics)
+        metrics.model_degraded.set(float(bool(why_not)))
+        if model is not None:
+            metrics.model_loaded.labels(model.version, settings.backend).set(1)
+        ledger = Ledger(client, settings)
+        consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        drain = Drain(ledger, classifier, Isolation(client), metrics, settings, consumer, lambda: ring(self._app))
+        try:
+            ledger.open()
+            drain.know_services(ledger.services())
+        except LedgerUnavailable as error:
+            log.warning("ledger_unavailable_at_start", error=str(error))
+        metrics.processes_ready.set(1)
+        Heartbeat(connect(settings), consumer, model.version if model else "", why_not).start()
+        log.info("process_ready", consumer=consumer, model=model.version if model else "", degraded=why_not)
+        return drain
+
+    def _model(self) -> tuple[Scorer | None, str]:
+        started = time.perf_counter()
+        try:
+            model = self._load_model()
+        except ModelError as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001 - a runtime that cannot be imported or started must not stop the counting
+            why = f"{type(error).__name__}: {error}"
+        else:
+            log.info("model_loaded", version=model.version, backend=self._settings.backend, seconds=round(time.perf_counter() - started, 2))
+            return model, ""
+        log.error("model_not_loaded", why=why, consequence="lines are judged by the rules alone, and marked degraded")
+        return None, why
+
+
+class Heartbeat(threading.Thread):
+    """Tells the ledger every few seconds that this process lives, and with which model; `/readiness` shows it. A stopped process falls silent."""
+
+    def __init__(self, client: redis.Redis, consumer: str, model: str, why_degraded: str) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._redis = client
+        self._consumer = consumer
+        self._model = model
+        self._why_degraded = why_degraded
+        self._pause = threading.Event()
+
+    def run(self) -> None:
+        """Report until the process ends."""
+        while True:
+            try:
+                state = WorkerState(self._model, bool(self._why_degraded), self._why_degraded, time.time())
+                pipe = self._redis.pipeline(transaction=False)
+                pipe.hset(WORKERS, self._consumer, msgspec.json.encode(state))  # type: ignore[arg-type]  # bytes are sent as they are
+                pipe.expire(WORKERS, 3600)
+                pipe.execute()
+            except redis.RedisError as error:
+                log.debug("heartbeat_failed", error=str(error))
+            self._pause.wait(HEARTBEAT_SECONDS)
+
+
+def _sweep_step(lifecycle: Lifecycle) -> type[bootsteps.StartStopStep]:
+    class Sweep(bootsteps.StartStopStep):
+        """Calls the sweep from the parent's own timer, so that no extra process is needed."""
+
+        requires = ("celery.worker.components:Timer",)
+
+        def __init__(self, parent: Any, **kwargs: Any) -> None:
+            super().__init__(parent, **kwargs)
+            self._entry: Any = None
+
+        def start(self, parent: Any) -> None:
+            self._entry = parent.timer.call_repeatedly(SWEEP_SECONDS, lifecycle.sweep)
+
+        def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+            if self._entry is not None:
+                self._entry.cancel()
+
+    return Sweep
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this child when its parent is killed: orphans would keep the queue's connections and count into files nobody serves."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):  # not Linux
+        return

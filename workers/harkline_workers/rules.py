@@ -1,0 +1,69 @@
+"""The few rules around the model, each one predictable by a person: floors that fluent text cannot talk down, and the judgement without a model.
+
+Floors are applied after the cache and are never cached. A line that says of itself that it is a drill or a test has no floor: the model decides.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from harkline_workers.normalise import Normalised
+
+_DRILL = re.compile(r"\b(?:drill|simulat\w+|dry[ -]?run|chaos (?:test|experiment)|game ?day|test(?:ing|ed)?|PASSED|mock)\b", re.IGNORECASE)
+
+
+class Ruling(NamedTuple):
+    """A rule's judgement and the sentence that explains it."""
+
+    level: str
+    why: str
+
+
+# (what must stand in the line, the level it cannot fall below, why). Words that also occur in settings or reports are left to the model.
+_FLOORS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (re.compile(r"\bkernel panic\b|^panic:|\bgoroutine \S+ \[running\]", re.IGNORECASE), "critical", "floor: panic"),
+    (
+        re.compile(r"\bout of memory: kill|\binvoked oom-killer\b|\boom[-_ ]kill(?:ed|er killed|_process)?\b(?!er)|\bOOMKilled\b|java\.lang\.OutOfMemoryError", re.IGNORECASE),
+        "critical",
+        "floor: out of memory kill",
+    ),
+    (re.compile(r"(?<!no )(?<!without )(?<!zero )(?<!avoid )(?<!prevent )\bdata (?:loss|lost)\b(?! prevention)(?!: (?:0|no|none|false)\b)", re.IGNORECASE), "critical", "floor: data loss"),
+)
+# One look that finds most lines free of all floors.
+_ANY_FLOOR = re.compile(r"panic|goroutine|out of memory|oom|OutOfMemory|data los", re.IGNORECASE)
+
+_ALARMING = re.compile(
+    r"\b(?:fatal|panic|emerg(?:ency)?|segfault|oops|corrupt(?:ed|ion)?|unrecoverable|crash(?:ed|loop\w*)?|core dump(?:ed)?|out of memory|oom|deadlock|exception|traceback"
+    r"|fail(?:ed|ure|s|ing)?|error|unreachable|refused|denied|timed? ?out|timeout|down|lost|dead|expired|abort(?:ed|ing)?|no space left|unable|cannot|could not|5xx)\b",
+    re.IGNORECASE,
+)
+_CALMING = re.compile(
+    r"\b(?:no|0|without|zero) (?:\w+ )?(?:errors?|failures?|exceptions?|failed|problems?)\b|\b(?:recovered|restored|resolved|retry(?:ing)?|will retry|again|passed|success\w*|succeeded|completed)\b",
+    re.IGNORECASE,
+)
+
+
+def floor(line: Normalised) -> Ruling | None:
+    """Return the floor under a line, or None. The level the line carries counts: nothing talks a FATAL down."""
+    if line.level == "critical":
+        return Ruling("critical", "floor: logged as fatal or worse")
+    if _ANY_FLOOR.search(line.template) is None or _DRILL.search(line.template) is not None:
+        return None
+    for pattern, level, why in _FLOORS:
+        if pattern.search(line.template) is not None:
+            return Ruling(level, why)
+    return None
+
+
+def judge(line: Normalised) -> Ruling:
+    """Judge a line by the rules alone: its floor, else the level it carries, else its words. What runs while there is no model."""
+    ruling = floor(line)
+    if ruling is not None:
+        return ruling
+    if line.level:
+        return Ruling(line.level, f"rules: logged as {line.level}")
+    alarming = _ALARMING.search(line.template)
+    if alarming is not None and _CALMING.search(line.template) is None and _DRILL.search(line.template) is None:
+        return Ruling("error", f"rules: says {alarming.group().lower()!r}")
+    return Ruling("info", "rules: nothing alarming")
