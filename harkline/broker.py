@@ -29,7 +29,12 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "broker_url": settings.redis,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": {"socket_timeout": timeout + 3, "socket_connect_timeout": timeout, "max_retries": 1, "global_keyprefix": "{harkline}:celery:"},
+        "broker_transport_options": {
+            "socket_timeout": timeout + 3,
+            "socket_connect_timeout": timeout,
+            "max_retries": 1,
+            "global_keyprefix": "{harkline}:celery:",
+        },
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_default_queue": QUEUE_CLASSIFY,
@@ -57,6 +62,8 @@ def celery_options(settings: Settings) -> dict[str, Any]:
 def ring(app: Celery) -> None:
     """Publish one doorbell. Never raises: where the publish fails, the sweep rings within a second of Redis' return."""
     try:
-        app.send_task(TASK_CLASSIFY, queue=QUEUE_CLASSIFY, retry=False, expires=BELL_EXPIRES_SECONDS, ignore_result=True)
+        app.send_task(
+            TASK_CLASSIFY, queue=QUEUE_CLASSIFY, retry=False, expires=BELL_EXPIRES_SECONDS, ignore_result=True
+        )
     except Exception as error:  # noqa: BLE001 - the edge to kombu, which raises what its transports raise
         log.warning("doorbell_not_rung", error=str(error))

@@ -24,12 +24,21 @@ if TYPE_CHECKING:
     from harkline.client import Client
     from harkline.settings import Settings
 
-app = typer.Typer(help="Reads every log line a company writes and rings only for the critical ones.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    help="Reads every log line a company writes and rings only for the critical ones.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Url = Annotated[str, typer.Option(help="The API. Default: the system that runs on this machine.", envvar="HARKLINE_PUBLIC_URL")]
-Key = Annotated[str, typer.Option(help="The API key to present. Default: the first of HARKLINE_API_KEYS.", envvar="HARKLINE_KEY")]
+Url = Annotated[
+    str, typer.Option(help="The API. Default: the system that runs on this machine.", envvar="HARKLINE_PUBLIC_URL")
+]
+Key = Annotated[
+    str, typer.Option(help="The API key to present. Default: the first of HARKLINE_API_KEYS.", envvar="HARKLINE_KEY")
+]
 
 
 def main() -> None:
@@ -62,12 +71,20 @@ def up() -> None:
             system.start()
         _welcome(system.settings, system.names(), time.monotonic() - began)
         for found in system.critical_lines():
-            out.print(critical_line({"message": found.line.message, "service": found.line.service}, {"level": found.verdict.level, "score": found.verdict.score, "why": found.verdict.why}, found.accepted_at))
+            out.print(
+                critical_line(
+                    {"message": found.line.message, "service": found.line.service},
+                    {"level": found.verdict.level, "score": found.verdict.score, "why": found.verdict.why},
+                    found.accepted_at,
+                )
+            )
     finally:
         began = time.monotonic()
         with err.status("stopping ..."):
             system.stop()
-        err.print(f"stopped in {time.monotonic() - began:.1f} s; what was accepted and not yet counted is counted at the next start")
+        err.print(
+            f"stopped in {time.monotonic() - began:.1f} s; what was accepted and not yet counted is counted at the next start"
+        )
 
 
 @app.command()
@@ -125,7 +142,9 @@ def doctor() -> None:
 
 
 @app.command()
-def demo(url: Url = "", key: Key = "", pace: Annotated[float, typer.Option(help="Seconds between batches.")] = 0.25) -> None:
+def demo(
+    url: Url = "", key: Key = "", pace: Annotated[float, typer.Option(help="Seconds between batches.")] = 0.25
+) -> None:
     """Stream the shipped sample, with an incident in its middle, and show what was found."""
     from harkline import demo as show  # noqa: PLC0415
     from harkline.screen import critical_line, inert  # noqa: PLC0415
@@ -138,10 +157,15 @@ def demo(url: Url = "", key: Key = "", pace: Annotated[float, typer.Option(help=
         for judged in show.stream(_client(url, key), lines, result, pace):
             for line, verdict in judged:
                 if verdict["severity"] == "critical":
-                    bar.console.print(critical_line({"message": line.message, "service": line.service}, verdict, time.time()))
+                    bar.console.print(
+                        critical_line({"message": line.message, "service": line.service}, verdict, time.time())
+                    )
             bar.advance(task, len(judged))
     pages = sum(line.page for line in lines)
-    table = Table(title=f"{result.lines} lines in {time.monotonic() - began:.1f} s, verdicts after at most {result.slowest_seconds * 1000:.0f} ms", title_justify="left")
+    table = Table(
+        title=f"{result.lines} lines in {time.monotonic() - began:.1f} s, verdicts after at most {result.slowest_seconds * 1000:.0f} ms",
+        title_justify="left",
+    )
     table.add_column("of the lines that a person on call would want")
     table.add_column("lines", justify="right")
     table.add_row("found", f"{len(result.found)} of {pages}")
@@ -152,7 +176,9 @@ def demo(url: Url = "", key: Key = "", pace: Annotated[float, typer.Option(help=
     out.print(table)
     for name, cases in (("missed", result.missed), ("in vain", result.false)):
         for line, verdict in cases:
-            out.print(f"[yellow]{name}[/] {verdict['score']:.2f} {escape(inert(line.service))}: {escape(inert(line.message, 160))}")
+            out.print(
+                f"[yellow]{name}[/] {verdict['score']:.2f} {escape(inert(line.service))}: {escape(inert(line.message, 160))}"
+            )
 
 
 @app.command()
@@ -171,7 +197,10 @@ def send(
     accepted = rejected = 0
     source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
     total = None if str(file) == "-" else file.stat().st_size
-    with source, Progress(TextColumn("{task.description}"), BarColumn(), console=err, disable=not err.is_terminal) as bar:
+    with (
+        source,
+        Progress(TextColumn("{task.description}"), BarColumn(), console=err, disable=not err.is_terminal) as bar,
+    ):
         task = bar.add_task("sending", total=total)
         while chunk := [line for _, line in zip(range(batch), source, strict=False)]:
             body = b"".join(chunk)
@@ -194,14 +223,15 @@ def tail(url: Url = "", key: Key = "") -> None:
     from harkline.screen import critical_line  # noqa: PLC0415
 
     client = _client(url, key)
-    last = ""
+    position = ""
     err.print(f"critical lines of {client.url}, Ctrl-C ends")
     while True:
         try:
-            for last, found in client.events(last):  # noqa: B007 - the position outlives the loop: it is where we go on
+            for seen, found in client.events(position):
+                position = seen
                 out.print(critical_line(found["line"], found["verdict"], found["accepted_at"]))
         except Refused as error:
-            if last == "":
+            if position == "":
                 raise
             err.print(f"[yellow]{escape(str(error))}[/]")
 
@@ -248,13 +278,16 @@ def _client(url: str, key: str) -> Client:
 
 def _refuse_open_door(settings: Settings) -> None:
     if settings.api_host not in ("127.0.0.1", "::1", "localhost") and not settings.keys:
-        raise HarklineError(f"the API would listen on {settings.api_host} for anyone: set HARKLINE_API_KEYS (make one with `harkline settings --new-key`), or HARKLINE_API_HOST=127.0.0.1")
+        raise HarklineError(
+            f"the API would listen on {settings.api_host} for anyone: set HARKLINE_API_KEYS "
+            "(make one with `harkline settings --new-key`), or HARKLINE_API_HOST=127.0.0.1"
+        )
 
 
 def _become(settings: Settings, program: programs.Program) -> None:
     """Replace this process by the program, so that signals and exit status are its own."""
     environment = process_environment(**(settings.environment() | program.environment))
-    os.execvpe(program.command[0], program.command, environment)
+    os.execvpe(program.command[0], program.command, environment)  # noqa: S606 - becoming the program is the point
 
 
 def _welcome(settings: Settings, names: set[str], seconds: float) -> None:
@@ -265,13 +298,24 @@ def _welcome(settings: Settings, names: set[str], seconds: float) -> None:
     table.add_row("API description", f"{base}/docs")
     table.add_row("metrics", f"http://{settings.metrics_host}:{settings.metrics_port}/metrics")
     login = settings.flower_auth.get_secret_value().split(":", 1)[0]
-    table.add_row("Flower", f"http://{settings.flower_host}:{settings.flower_port} (user {escape(login)}, password in {escape(str(settings.data_dir / 'flower-password'))})")
+    table.add_row(
+        "Flower",
+        f"http://{settings.flower_host}:{settings.flower_port} (user {escape(login)}, password in {escape(str(settings.data_dir / 'flower-password'))})",
+    )
     for name, port in (("prometheus", settings.prometheus_port), ("alertmanager", settings.alertmanager_port)):
-        table.add_row(name.capitalize(), f"http://127.0.0.1:{port}" if name in names else "[yellow]not installed: no alerts from this machine (`harkline doctor`)[/]")
+        table.add_row(
+            name.capitalize(),
+            f"http://127.0.0.1:{port}"
+            if name in names
+            else "[yellow]not installed: no alerts from this machine (`harkline doctor`)[/]",
+        )
     table.add_row("data and logs", escape(str(settings.data_dir)))
     out.print(table)
     key = ' -H "Authorization: Bearer $KEY"' if settings.keys else ""
     out.print("\nTry it:")
-    out.print(f"  curl{key} '{base}/logs?wait=5' -d '{{\"message\": \"kernel: Out of memory: Killed process 4242 (postgres)\", \"service\": \"db\"}}'", markup=False)
+    out.print(
+        f'  curl{key} \'{base}/logs?wait=5\' -d \'{{"message": "kernel: Out of memory: Killed process 4242 (postgres)", "service": "db"}}\'',
+        markup=False,
+    )
     out.print("  harkline demo        (in another terminal: .venv/bin/harkline demo)", markup=False)
     out.print("\nCritical lines show here as they are found. Ctrl-C stops everything.\n")

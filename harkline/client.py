@@ -1,4 +1,7 @@
-"""A sender in the standard library: how `harkline send` and `harkline demo` speak to the API, and how any sender should: retry 429 and 5xx with the same key."""
+"""A sender in the standard library: how `harkline send` and `harkline demo` speak to the API.
+
+And how any sender should: retry what may be retried, always with the same Idempotency-Key.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,9 @@ class Client:
                 result: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code != 503:
-                raise Refused(f"{self.url}{path} answered {error.code}: {error.read().decode(errors='replace')}") from None
+                raise Refused(
+                    f"{self.url}{path} answered {error.code}: {error.read().decode(errors='replace')}"
+                ) from None
             result = json.load(error)
         except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError) as error:
             raise Refused(f"{self.url} cannot be reached: {error}") from None
@@ -92,4 +97,7 @@ class Client:
             raise Refused(f"{self.url!r} is no http or https URL")
         if self.key:
             headers = headers | {"Authorization": f"Bearer {self.key}"}
-        return urllib.request.urlopen(urllib.request.Request(self.url.rstrip("/") + path, data=body, headers=headers), timeout=self.timeout_seconds)  # noqa: S310 - checked above
+        return urllib.request.urlopen(
+            urllib.request.Request(self.url.rstrip("/") + path, data=body, headers=headers),
+            timeout=self.timeout_seconds,
+        )

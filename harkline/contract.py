@@ -103,7 +103,9 @@ def decode_batch(data: bytes) -> LogBatch:
     try:
         envelope = _envelope_decoder.decode(data)
         if envelope.version != VERSION:
-            raise ContractError(f"batch of version {envelope.version}, this process reads {VERSION}: upgrade the workers before the API")
+            raise ContractError(
+                f"batch of version {envelope.version}, this process reads {VERSION}: upgrade the workers before the API"
+            )
         return _batch_decoder.decode(envelope.batch)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ContractError(f"not a batch: {error}") from error

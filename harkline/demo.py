@@ -49,12 +49,19 @@ def sample() -> list[SampleLine]:
     return [msgspec.json.decode(line, type=SampleLine) for line in text.splitlines() if line]
 
 
-def stream(client: Client, lines: list[SampleLine], result: Result, pace_seconds: float) -> Iterator[list[tuple[SampleLine, dict[str, Any]]]]:
+def stream(
+    client: Client, lines: list[SampleLine], result: Result, pace_seconds: float
+) -> Iterator[list[tuple[SampleLine, dict[str, Any]]]]:
     """Send the sample in small batches and yield each batch with its verdicts, filling `result`."""
     pause = threading.Event()
     for start in range(0, len(lines), _BATCH_LINES):
         batch = lines[start : start + _BATCH_LINES]
-        body = msgspec.json.encode([{"message": line.message, "service": line.service} | ({"level": line.level} if line.level else {}) for line in batch])
+        body = msgspec.json.encode(
+            [
+                {"message": line.message, "service": line.service} | ({"level": line.level} if line.level else {})
+                for line in batch
+            ]
+        )
         began = time.monotonic()
         answer = client.post(f"/logs?wait={_WAIT_SECONDS}", body, "application/json")
         result.slowest_seconds = max(result.slowest_seconds, time.monotonic() - began)

@@ -53,7 +53,10 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     for problem in unknown_settings():
         yield Finding("broken", problem)
     if settings.api_host not in _LOOPBACK and not settings.keys:
-        yield Finding("broken", f"the API would listen on {settings.api_host} without keys: set HARKLINE_API_KEYS, or HARKLINE_API_HOST=127.0.0.1")
+        yield Finding(
+            "broken",
+            f"the API would listen on {settings.api_host} without keys: set HARKLINE_API_KEYS, or HARKLINE_API_HOST=127.0.0.1",
+        )
     elif settings.keys:
         yield Finding("good", f"{len(settings.keys)} API key(s) are set")
     else:
@@ -63,9 +66,19 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _installed(settings: Settings) -> Iterator[Finding]:
-    yield Finding("good" if sys.version_info >= (3, 11) else "broken", f"Python {sys.version.split()[0]} (3.11 or newer is needed)")
+    yield Finding(
+        "good" if sys.version_info >= (3, 11) else "broken",
+        f"Python {sys.version.split()[0]} (3.11 or newer is needed)",
+    )
     runtime = {"onnx": "onnxruntime", "torch": "torch"}[settings.backend]
-    for module, why in (("flask", "the API"), ("gunicorn", "the API"), ("celery", "the workers"), ("tokenizers", "the model"), (runtime, f"the {settings.backend} backend"), ("flower", "Flower")):
+    for module, why in (
+        ("flask", "the API"),
+        ("gunicorn", "the API"),
+        ("celery", "the workers"),
+        ("tokenizers", "the model"),
+        (runtime, f"the {settings.backend} backend"),
+        ("flower", "Flower"),
+    ):
         if find_spec(module) is None:
             yield Finding("broken", f"the Python package {module} is missing, {why} needs it: `make install`")
     try:
@@ -74,10 +87,20 @@ def _installed(settings: Settings) -> Iterator[Finding]:
         yield Finding("broken", str(error))
     else:
         version = ".".join(str(part) for part in programs.redis_version(program))
-        yield Finding("good", f"Redis {version} at {program}") if programs.redis_version(program) >= (6, 2) else Finding("broken", f"Redis {version} at {program} is too old: 6.2 is the least, 7 is better")
+        yield (
+            Finding("good", f"Redis {version} at {program}")
+            if programs.redis_version(program) >= (6, 2)
+            else Finding("broken", f"Redis {version} at {program} is too old: 6.2 is the least, 7 is better")
+        )
     for program, package in (("prometheus", "prometheus"), ("prometheus-alertmanager", "prometheus-alertmanager")):
         found = shutil.which(program) or shutil.which(program.removeprefix("prometheus-"))
-        yield Finding("good", f"{program} at {found}") if found else Finding("note", f"{program} is not installed: no alerts from this machine (Debian: apt-get install {package})")
+        yield (
+            Finding("good", f"{program} at {found}")
+            if found
+            else Finding(
+                "note", f"{program} is not installed: no alerts from this machine (Debian: apt-get install {package})"
+            )
+        )
 
 
 def _folder(settings: Settings) -> Iterator[Finding]:
@@ -89,7 +112,10 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(parent).free
     needed = settings.redis_maxmemory_mb * 2**20
     # Redis rewrites its append-only file beside the old one.
-    yield Finding("good" if free > 3 * needed else "note", f"{folder}: {free / 2**30:.0f} GiB free (Redis may need {3 * needed / 2**30:.1f})")
+    yield Finding(
+        "good" if free > 3 * needed else "note",
+        f"{folder}: {free / 2**30:.0f} GiB free (Redis may need {3 * needed / 2**30:.1f})",
+    )
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
@@ -99,7 +125,9 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             try:
                 probe.bind(("127.0.0.1", getattr(settings, name)))
             except OSError:
-                yield Finding("broken", f"port {getattr(settings, name)} is taken by another program: set HARKLINE_{name.upper()}")
+                yield Finding(
+                    "broken", f"port {getattr(settings, name)} is taken by another program: set HARKLINE_{name.upper()}"
+                )
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
@@ -118,33 +146,62 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         return
     config = {_text(name): _text(value) for name, value in answer.items()}
     yield Finding("good", f"Redis answers at {where}")
-    for name, wanted, why in (("appendonly", "yes", "a restart loses lines"), ("appendfsync", "always", "a power loss loses answered lines"), ("maxmemory-policy", "noeviction", "a full Redis throws lines away")):
+    for name, wanted, why in (
+        ("appendonly", "yes", "a restart loses lines"),
+        ("appendfsync", "always", "a power loss loses answered lines"),
+        ("maxmemory-policy", "noeviction", "a full Redis throws lines away"),
+    ):
         if config.get(name) != wanted:
             yield Finding("broken", f"Redis has {name}={config.get(name)}, harkline needs {wanted}: {why}")
     if config.get("maxmemory") == "0":
         yield Finding("note", "Redis has no maxmemory: the kernel, not Redis, will say when memory is out")
     if not url.password and url.hostname not in _LOOPBACK:
-        yield Finding("broken", f"Redis at {where} asks for no password: whoever reaches it reads every line and commands every worker")
+        yield Finding(
+            "broken",
+            f"Redis at {where} asks for no password: whoever reaches it reads every line and commands every worker",
+        )
 
 
 def _system(settings: Settings) -> Iterator[Finding]:
-    client = Client(f"http://127.0.0.1:{settings.api_port}", settings.keys[0] if settings.keys else "", timeout_seconds=5)
+    client = Client(
+        f"http://127.0.0.1:{settings.api_port}", settings.keys[0] if settings.keys else "", timeout_seconds=5
+    )
     try:
         ready = client.get("/readiness")
     except Refused as error:
         yield Finding("broken", f"the API does not answer: {error}")
         return
-    yield Finding("good", f"the API answers at {client.url}: {ready}")
+    yield Finding("good", f"the API answers at {client.url}")
+    backlog = ready["backlog"]
+    waits = f"{backlog['lines']} lines wait to be counted, the oldest for {backlog['oldest_seconds']:.0f} s; the bound is {backlog['bound_lines']}"
+    yield Finding("good" if ready["ready"] else "broken", waits)
+    workers = ready["workers"]
+    yield Finding("good", f"{len(workers)} worker process(es) report") if workers else Finding("broken", "no worker process reports: lines are kept, but nobody counts them (`harkline worker`)")
+    for name, state in workers.items():
+        if state["degraded"]:
+            yield Finding("broken", f"{name} judges by the rules alone: {state['why']}")
 
 
 def _alerts(settings: Settings) -> Iterator[Finding]:
-    receivers = [name for name, value in (("webhook", settings.alert_webhook), ("Slack", settings.slack_webhook.get_secret_value()), ("e-mail", settings.email_to)) if value]
+    receivers = [
+        name
+        for name, value in (
+            ("webhook", settings.alert_webhook),
+            ("Slack", settings.slack_webhook.get_secret_value()),
+            ("e-mail", settings.email_to),
+        )
+        if value
+    ]
     if receivers:
         yield Finding("good", f"alerts go to: {', '.join(receivers)}")
     else:
-        yield Finding("note", "alerts reach nobody: set HARKLINE_ALERT_WEBHOOK, HARKLINE_SLACK_WEBHOOK or HARKLINE_EMAIL_TO")
+        yield Finding(
+            "note", "alerts reach nobody: set HARKLINE_ALERT_WEBHOOK, HARKLINE_SLACK_WEBHOOK or HARKLINE_EMAIL_TO"
+        )
     if settings.email_to and not (settings.smtp_host and settings.email_from):
-        yield Finding("broken", "HARKLINE_EMAIL_TO is set, but HARKLINE_SMTP_HOST and HARKLINE_EMAIL_FROM are needed as well")
+        yield Finding(
+            "broken", "HARKLINE_EMAIL_TO is set, but HARKLINE_SMTP_HOST and HARKLINE_EMAIL_FROM are needed as well"
+        )
 
 
 def _text(value: Any) -> str:

@@ -53,14 +53,30 @@ class LedgerCollector(Collector):
             except LedgerUnavailable:
                 up = 0
             stats = self._last
-        lines = CounterMetricFamily("harkline_ledger_lines", "Lines classified and counted, exactly once each.", labels=["severity"])
+        lines = CounterMetricFamily(
+            "harkline_ledger_lines", "Lines classified and counted, exactly once each.", labels=["severity"]
+        )
         lines.add_metric(["critical"], stats.critical)
         lines.add_metric(["not_critical"], stats.not_critical)
         yield lines
-        yield CounterMetricFamily("harkline_ledger_degraded_lines", "Lines judged by the rules alone, because no model could.", value=stats.degraded)
-        yield CounterMetricFamily("harkline_dead_letter_lines", "Lines set aside because they kept killing or raising; counted by the rules.", value=stats.dead)
-        yield GaugeMetricFamily("harkline_backlog_lines", "Lines accepted and not yet counted.", value=stats.backlog_lines)
-        yield GaugeMetricFamily("harkline_backlog_oldest_seconds", "Age of the oldest entry that is not yet counted.", value=stats.oldest_seconds)
+        yield CounterMetricFamily(
+            "harkline_ledger_degraded_lines",
+            "Lines judged by the rules alone, because no model could.",
+            value=stats.degraded,
+        )
+        yield CounterMetricFamily(
+            "harkline_dead_letter_lines",
+            "Lines set aside because they kept killing or raising; counted by the rules.",
+            value=stats.dead,
+        )
+        yield GaugeMetricFamily(
+            "harkline_backlog_lines", "Lines accepted and not yet counted.", value=stats.backlog_lines
+        )
+        yield GaugeMetricFamily(
+            "harkline_backlog_oldest_seconds",
+            "Age of the oldest entry that is not yet counted.",
+            value=stats.oldest_seconds,
+        )
         yield GaugeMetricFamily("harkline_ledger_up", "1 if Redis answered during this scrape.", value=up)
 
 
@@ -72,10 +88,11 @@ class _Fixed(Collector):
         return self._metrics
 
 
-def render(multiproc_dir: Path, collectors: Sequence[Collector], accept: str) -> tuple[bytes, str]:
-    """Return (body, content type) of one scrape: the multiprocess files under `multiproc_dir` and whatever `collectors` yield."""
+def render(multiproc_dir: Path | None, collectors: Sequence[Collector], accept: str) -> tuple[bytes, str]:
+    """Return (body, content type) of one scrape: the multiprocess files under `multiproc_dir`, if any, and whatever `collectors` yield."""
     registry = CollectorRegistry(support_collectors_without_names=True)
-    MultiProcessCollector(registry, path=str(multiproc_dir))  # type: ignore[no-untyped-call]
+    if multiproc_dir is not None:
+        MultiProcessCollector(registry, path=str(multiproc_dir))  # type: ignore[no-untyped-call]
     for collector in collectors:
         registry.register(_Fixed(collector.collect()))
     encode, content_type = choose_encoder(accept)

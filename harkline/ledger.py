@@ -120,7 +120,11 @@ def connect(settings: Settings, *, timeout_seconds: float | None = None, url: st
     """Return a client that never retries by itself (an answer must be quick, and a retry must be the sender's) and times out."""
     timeout = timeout_seconds or settings.redis_timeout_seconds
     return redis.Redis.from_url(
-        url or settings.redis, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), health_check_interval=0
+        url or settings.redis,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
     )
 
 
@@ -142,7 +146,10 @@ class Ledger:
         self._settings = settings
         self._abandoned_ms = int(settings.abandoned_seconds * 1000)
         scripts = files("harkline") / "lua"
-        self._scripts = {name: client.register_script((scripts / f"{name}.lua").read_text()) for name in ("append", "claim", "commit", "touch", "sweep", "admit")}
+        self._scripts = {
+            name: client.register_script((scripts / f"{name}.lua").read_text())
+            for name in ("append", "claim", "commit", "touch", "sweep", "admit")
+        }
 
     def append(self, requests: Sequence[Appending], bound_lines: int) -> tuple[list[Appended], bool]:
         """Write requests durably as one entry. Returns one answer per request, in order, and whether the caller must ring the doorbell."""
@@ -150,7 +157,9 @@ class Ledger:
         args: list[Any] = [bound_lines, self._settings.idempotency_seconds, BELL_MS]
         for request in requests:
             if request.idempotency_key:
-                keys.append(f"{TAG}:seen:{hashlib.blake2b(request.idempotency_key.encode(), digest_size=16).hexdigest()}")
+                keys.append(
+                    f"{TAG}:seen:{hashlib.blake2b(request.idempotency_key.encode(), digest_size=16).hexdigest()}"
+                )
             args += ["1" if request.idempotency_key else "0", request.digest or "-", request.lines, request.payload]
         won, _, answers = self._run("append", keys, args)
         return [Appended(status.decode(), batch.decode()) for status, batch in answers], bool(won)
@@ -226,7 +235,9 @@ class Ledger:
             pipe.xrange(LEDGER, count=1)
             pipe.time()
             pipe.info("memory")
-            totals, backlog, oldest, now, memory = cast("tuple[dict[bytes, bytes], bytes | None, Any, tuple[int, int], dict[str, int]]", pipe.execute())
+            totals, backlog, oldest, now, memory = cast(
+                "tuple[dict[bytes, bytes], bytes | None, Any, tuple[int, int], dict[str, int]]", pipe.execute()
+            )
         except redis.RedisError as error:
             raise LedgerUnavailable(str(error)) from error
         age = now[0] + now[1] / 1e6 - int(oldest[0][0].split(b"-")[0]) / 1000 if oldest else 0.0
@@ -252,7 +263,7 @@ class Ledger:
             found = cast("list[Any]", self.redis.xrange(LEDGER, entry_id, entry_id))
             if found:
                 return "waiting" if str(position).encode() in found[0][1] else "unknown"
-            last = cast("dict[str, Any]", self.redis.xinfo_stream(LEDGER))["last-generated-id"].decode()
+            last = self.redis.xinfo_stream(LEDGER)["last-generated-id"].decode()
         except redis.ResponseError:  # no stream yet
             return "unknown"
         except redis.RedisError as error:
@@ -268,10 +279,14 @@ class Ledger:
             raise LedgerUnavailable(str(error)) from error
         return None if data is None else contract.decode_verdicts(data)
 
-    def critical_lines(self, after: str = "$", block_seconds: float = 1.0, count: int = 100) -> list[tuple[str, contract.CriticalLine]]:
+    def critical_lines(
+        self, after: str = "$", block_seconds: float = 1.0, count: int = 100
+    ) -> list[tuple[str, contract.CriticalLine]]:
         """Wait for critical lines after a position (`0` for all kept, `$` for new ones); returns (position, line) pairs, maybe none."""
         try:
-            reply = cast("Any", self.redis.xread({CRITICAL: after}, count=count, block=max(1, int(block_seconds * 1000))))
+            reply = cast(
+                "Any", self.redis.xread({CRITICAL: after}, count=count, block=max(1, int(block_seconds * 1000)))
+            )
         except redis.RedisError as error:
             raise LedgerUnavailable(str(error)) from error
         if not reply:

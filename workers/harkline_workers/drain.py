@@ -11,7 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harkline import contract
-from harkline.contract import SERVICE_OTHER, SERVICE_UNKNOWN, ContractError, CriticalLine, DeadLetter
+from harkline.contract import SERVICE_OTHER, SERVICE_UNKNOWN, CriticalLine, DeadLetter
+from harkline.errors import ContractError
 from harkline.ledger import Commit
 from harkline.logs import get_logger
 from harkline_workers.classify import Classified
@@ -40,7 +41,14 @@ class Drain:
     """Drains the ledger in one process."""
 
     def __init__(
-        self, ledger: Ledger, classifier: Classifier, isolation: Isolation, metrics: WorkerMetrics, settings: Settings, consumer: str, ring: Callable[[], None]
+        self,
+        ledger: Ledger,
+        classifier: Classifier,
+        isolation: Isolation,
+        metrics: WorkerMetrics,
+        settings: Settings,
+        consumer: str,
+        ring: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._classifier = classifier
@@ -122,7 +130,9 @@ class Drain:
 
         return keep
 
-    def _count(self, readable: list[tuple[Entry, list[LogBatch]]], verdicts: list[Verdict], counted: list[bool]) -> None:
+    def _count(
+        self, readable: list[tuple[Entry, list[LogBatch]]], verdicts: list[Verdict], counted: list[bool]
+    ) -> None:
         """Add to this process' metrics what this process' commit counted, and nothing else."""
         now = time.time()
         severities: Counter[tuple[str, str]] = Counter()
@@ -175,7 +185,7 @@ def _decode(entry: Entry) -> list[LogBatch] | None:
 
 def _accepted_at(entry_id: str) -> float:
     """Return when Redis accepted an entry, in seconds since the epoch: its id says so."""
-    return int(entry_id.split("-")[0]) / 1000
+    return int(entry_id.split("-", maxsplit=1)[0]) / 1000
 
 
 def _commit(entry: Entry, batches: list[LogBatch], classified: Classified, at: int, critical_kept: int) -> Commit:
@@ -190,10 +200,14 @@ def _commit(entry: Entry, batches: list[LogBatch], classified: Classified, at: i
             if verdict.severity == "critical":
                 commit.critical += 1
                 if len(commit.critical_lines) < critical_kept:
-                    commit.critical_lines.append(contract.encode_critical(CriticalLine(name, _accepted_at(entry.id), line, verdict)))
+                    commit.critical_lines.append(
+                        contract.encode_critical(CriticalLine(name, _accepted_at(entry.id), line, verdict))
+                    )
             if verdict.degraded:
                 commit.degraded += 1
             if at + offset in classified.poison:
-                commit.dead_letters.append(contract.encode_dead_letter(DeadLetter(name, offset, classified.poison[at + offset], line)))
+                commit.dead_letters.append(
+                    contract.encode_dead_letter(DeadLetter(name, offset, classified.poison[at + offset], line))
+                )
         at += len(batch.lines)
     return commit

@@ -61,6 +61,12 @@ class Exposition:
             body, content_type = render(self._multiproc_dir, self._collectors, environ.get("HTTP_ACCEPT", ""))
             status = HTTPStatus.OK
         else:
-            body, content_type, status = b"not found: /metrics and /health are here\n", "text/plain; charset=utf-8", HTTPStatus.NOT_FOUND
-        start_response(f"{status.value} {status.phrase}", [("Content-Type", content_type), ("Content-Length", str(len(body)))])
+            body, content_type, status = (
+                b"not found: /metrics and /health are here\n",
+                "text/plain; charset=utf-8",
+                HTTPStatus.NOT_FOUND,
+            )
+        start_response(
+            f"{status.value} {status.phrase}", [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+        )
         return [body]

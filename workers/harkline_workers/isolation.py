@@ -42,7 +42,13 @@ class Isolation:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def judge(self, entry: str, lines: int, judge_range: Callable[[int, int], Classified], judge_by_rules: Callable[[int], Classified]) -> Classified:
+    def judge(
+        self,
+        entry: str,
+        lines: int,
+        judge_range: Callable[[int, int], Classified],
+        judge_by_rules: Callable[[int], Classified],
+    ) -> Classified:
         """Judge the lines of a suspect entry range by range; culprits found by earlier deaths by `judge_by_rules` alone. May die again, wiser."""
         suspicion = self._read(entry, lines)
         if suspicion.on_table is not None:

@@ -85,7 +85,9 @@ class Lifecycle:
         client = connect(self._settings)
         # Its own client: a scrape must not wait behind a sweep.
         collector = LedgerCollector(Ledger(connect(self._settings), self._settings))
-        self._exposition = Exposition(self._settings.metrics_host, self._settings.metrics_port, self._multiproc_dir, [collector])
+        self._exposition = Exposition(
+            self._settings.metrics_host, self._settings.metrics_port, self._multiproc_dir, [collector]
+        )
         self._exposition.start()
         self._sweeper = Ledger(client, self._settings)
 
@@ -143,7 +145,12 @@ class Lifecycle:
         except Exception as error:  # noqa: BLE001 - a runtime that cannot be imported or started must not stop the counting
             why = f"{type(error).__name__}: {error}"
         else:
-            log.info("model_loaded", version=model.version, backend=self._settings.backend, seconds=round(time.perf_counter() - started, 2))
+            log.info(
+                "model_loaded",
+                version=model.version,
+                backend=self._settings.backend,
+                seconds=round(time.perf_counter() - started, 2),
+            )
             return model, ""
         log.error("model_not_loaded", why=why, consequence="lines are judged by the rules alone, and marked degraded")
         return None, why
@@ -166,7 +173,7 @@ class Heartbeat(threading.Thread):
             try:
                 state = WorkerState(self._model, bool(self._why_degraded), self._why_degraded, time.time())
                 pipe = self._redis.pipeline(transaction=False)
-                pipe.hset(WORKERS, self._consumer, msgspec.json.encode(state))  # type: ignore[arg-type]  # bytes are sent as they are
+                pipe.hset(WORKERS, self._consumer, msgspec.json.encode(state))
                 pipe.expire(WORKERS, 3600)
                 pipe.execute()
             except redis.RedisError as error:

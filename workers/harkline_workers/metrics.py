@@ -42,18 +42,57 @@ class WorkerMetrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.severity = Counter("log_severity_total", "Classified lines.", ["severity", "service"], registry=registry)
-        self.classified = Counter("harkline_classified_lines_total", "Classified lines by what decided them.", ["source"], registry=registry)
-        self.degraded_lines = Counter("harkline_degraded_lines_total", "Lines judged by the rules alone, because no model could.", registry=registry)
+        self.classified = Counter(
+            "harkline_classified_lines_total", "Classified lines by what decided them.", ["source"], registry=registry
+        )
+        self.degraded_lines = Counter(
+            "harkline_degraded_lines_total",
+            "Lines judged by the rules alone, because no model could.",
+            registry=registry,
+        )
         self.batch_lines = Histogram("harkline_batch_lines", "Lines of one claim.", buckets=_LINES, registry=registry)
-        self.model_seconds = Histogram("harkline_model_seconds", "Seconds of one model call.", buckets=_SECONDS, registry=registry)
-        self.model_lines = Counter("harkline_model_lines_total", "Distinct lines that the model scored.", registry=registry)
-        self.cache_hits = Counter("harkline_cache_hits_total", "Distinct lines of a claim answered by a cache.", ["tier"], registry=registry)
-        self.cache_misses = Counter("harkline_cache_misses_total", "Distinct lines of a claim that no cache knew.", registry=registry)
-        self.ingest_to_count = Histogram("harkline_ingest_to_count_seconds", "Age of a ledger entry when it was counted.", buckets=_SECONDS, registry=registry)
-        self.redelivered = Counter("harkline_redelivered_entries_total", "Entries taken over from a process that abandoned them.", registry=registry)
-        self.model_degraded = Gauge("harkline_model_degraded", "1 while a process judges by the rules alone.", registry=registry, multiprocess_mode="livemax")
-        self.model_loaded = Gauge("harkline_model_loaded", "1 per model version in use.", ["version", "backend"], registry=registry, multiprocess_mode="livemax")
-        self.processes_ready = Gauge("harkline_worker_processes_ready", "Processes that can classify.", registry=registry, multiprocess_mode="livesum")
+        self.model_seconds = Histogram(
+            "harkline_model_seconds", "Seconds of one model call.", buckets=_SECONDS, registry=registry
+        )
+        self.model_lines = Counter(
+            "harkline_model_lines_total", "Distinct lines that the model scored.", registry=registry
+        )
+        self.cache_hits = Counter(
+            "harkline_cache_hits_total", "Distinct lines of a claim answered by a cache.", ["tier"], registry=registry
+        )
+        self.cache_misses = Counter(
+            "harkline_cache_misses_total", "Distinct lines of a claim that no cache knew.", registry=registry
+        )
+        self.ingest_to_count = Histogram(
+            "harkline_ingest_to_count_seconds",
+            "Age of a ledger entry when it was counted.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.redelivered = Counter(
+            "harkline_redelivered_entries_total",
+            "Entries taken over from a process that abandoned them.",
+            registry=registry,
+        )
+        self.model_degraded = Gauge(
+            "harkline_model_degraded",
+            "1 while a process judges by the rules alone.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.model_loaded = Gauge(
+            "harkline_model_loaded",
+            "1 per model version in use.",
+            ["version", "backend"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.processes_ready = Gauge(
+            "harkline_worker_processes_ready",
+            "Processes that can classify.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         for source in SOURCES:
             self.classified.labels(source)
         for tier in ("process", "redis"):

@@ -17,8 +17,38 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 # Levels as systems write them -> our five. Sources: syslog (RFC 5424 section 6.2.1), log4j, klog, Android, PostgreSQL, Windows, Kubernetes events.
 _LEVEL_NAMES = {
-    "debug": ("debug", "trace", "verbose", "finest", "finer", "fine", "dbg", "d", "v", "t", "7", "debug1", "debug2", "debug5"),
-    "info": ("info", "information", "informational", "notice", "log", "normal", "note", "hint", "statement", "i", "n", "config", "5", "6"),
+    "debug": (
+        "debug",
+        "trace",
+        "verbose",
+        "finest",
+        "finer",
+        "fine",
+        "dbg",
+        "d",
+        "v",
+        "t",
+        "7",
+        "debug1",
+        "debug2",
+        "debug5",
+    ),
+    "info": (
+        "info",
+        "information",
+        "informational",
+        "notice",
+        "log",
+        "normal",
+        "note",
+        "hint",
+        "statement",
+        "i",
+        "n",
+        "config",
+        "5",
+        "6",
+    ),
     "warning": ("warning", "warn", "w", "4", "wrn"),
     "error": ("error", "err", "severe", "failure", "e", "3", "eror"),
     "critical": ("critical", "crit", "fatal", "alert", "emerg", "emergency", "panic", "f", "c", "0", "1", "2", "a"),
@@ -31,7 +61,21 @@ _TAIL_CHARS = 350
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 # C0, DEL, C1, zero-width and bidirectional controls: nothing a model or a terminal should see.
-_CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF], " ")
+_CONTROLS = dict.fromkeys(
+    [
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        0x200B,
+        0x200C,
+        0x200D,
+        0x200E,
+        0x200F,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        0xFEFF,
+    ],
+    " ",
+)
 _HAS_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -43,19 +87,23 @@ _HEADER = re.compile(
       | \d{{8}}[-T\s]{_CLOCK}
       | \d{{2}}[/.-]\d{{2}}(?:[/.-]\d{{2,4}})?\s+{_CLOCK}
       | \d{{6}}\s\d{{6}}\b
-      | (?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\w*,?\s+)?(?:\d{{1,2}}[\s-])?{_MONTH}[\s-]+\d{{1,2}},?\s+(?:\d{{4}}\s+)?{_CLOCK}(?:\s+(?:UTC|GMT|[+-]\d{{4}}))?(?:\s+\d{{4}})?
+      | (?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\w*,?\s+)?(?:\d{{1,2}}[\s-])?{_MONTH}[\s-]+\d{{1,2}},?\s+(?:\d{{4}}\s+)?{_CLOCK}
+        (?:\s+(?:UTC|GMT|[+-]\d{{4}}))?(?:\s+\d{{4}})?
       | \d{{2}}:\d{{2}}:\d{{2}}(?:[.,]\d+)?\b
     )[\])]?[\s,:|-]*)?""",
     re.VERBOSE,
 )
 
-_WORD_LEVELS = r"TRACE|DEBUG\d?|VERBOSE|FINEST|FINER|FINE|INFO|INFORMATION|NOTICE|LOG|WARN|WARNING|ERROR|ERR|SEVERE|CRITICAL|CRIT|FATAL|ALERT|EMERG|EMERGENCY|PANIC"
+_WORD_LEVELS = (
+    r"TRACE|DEBUG\d?|VERBOSE|FINEST|FINER|FINE|INFO|INFORMATION|NOTICE|LOG|WARN|WARNING|ERROR|ERR|SEVERE"
+    r"|CRITICAL|CRIT|FATAL|ALERT|EMERG|EMERGENCY|PANIC"
+)
 _LEVEL = re.compile(
     rf"""
       "(?:log\.level|level|lvl|severity|severityText|levelname|loglevel)"\s*:\s*"(?P<json>[A-Za-z]{{1,13}})",?\s?
     | \b(?:level|lvl|severity|loglevel)=["']?(?P<pair>[A-Za-z]{{1,13}})\b["']?\s?
     | (?:(?<=\s)|(?<=^)|(?<=[|-]))[\[<(]\s*(?:\w+:)?(?P<bracket>(?i:{_WORD_LEVELS}|NOTE|SYSTEM))\s*[\]>)]:?\s?
-    | (?:(?<=\s)|(?<=^)|(?<=[|\]-]))(?P<bare>{_WORD_LEVELS})(?=[\s:|,;\]-])[:|]?\s*
+    | (?:(?<=\s)|(?<=^)|(?<=[|\]-]))(?P<bare>{_WORD_LEVELS})(?=[\s:|,;\]]|-\s)[:|]?\s*
     | ^(?P<start>(?i:{_WORD_LEVELS}|Normal|Info|note))(?:\s*:\s+|\s{{2,}})
     | ^(?P<klog>[IWEF])\d{{4}}\s+{_CLOCK}\s+(?:\d+\s)?
     | ^\d+\s+\d+\s(?P<android>[VDIWEF])\s
@@ -69,10 +117,12 @@ _MASK = re.compile(
     r"""
       (?P<id>\b0x[0-9a-fA-F]+\b
            | \b(?=[a-fA-F-]*\d)[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*\b)
-    | (?P<status>(?:HTTP/\d(?:\.\d)?"|(?<![eE]xit\s)\b[sS]tatus(?:[ _]?[cC]ode)?|\bHTTP|\breturned|\bresponse|\banswered|\bresponded\swith)["']?\s?[=:]?\s?["']?(?P<class>[1-5])\d\d(?![\d.:/-]))
+    | (?P<status>
+        (?:HTTP/\d(?:\.\d)?"|(?<![eE]xit\s)\b[sS]tatus(?:[\ _]?[cC]ode)?|\bHTTP|\breturned|\bresponse|\banswered|\bresponded\swith)
+        ["']?\s?[=:]?\s?["']?(?P<class>[1-5])\d\d(?![\d.:/-]))
     | (?P<attempt>\b(?P<nth>\d{1,6})(?P<of>\s?/\s?|\s(?:out\s)?of\s)(?P<last>\d{1,6})\b(?![/.:\d-]))
     | (?P<amount>(?<![\w.:/-])\d+(?:\.\d+)?)(?P<unit>\s?(?:%|°?[CF]\b|ms\b|s\b|secs?\b|seconds?\b|mins?\b|minutes?\b|h\b|hours?\b|days?\b))
-    | (?P<number>\d+(?:[.:,/-]\d+)*)
+    | (?P<number>(?:(?<=[_=\s(\[:,])-)?\d+(?:(?:[.:,/-]|(?<=\d\d)T(?=\d\d:))\d+)*(?:(?<=:\d\d)Z\b)?)
     """,
     re.VERBOSE,
 )
@@ -120,7 +170,7 @@ def normalise(message: str, level: str = "") -> Normalised:
 def _mask(match: re.Match[str]) -> str:
     kind = match.lastgroup
     if kind == "number":
-        return "0" if not match.group().strip("0.:,/-") else "#"
+        return "0" if not match.group().strip("0.:,/-TZ") else "#"
     if kind == "id":
         return "#"
     if kind == "unit":
@@ -138,7 +188,16 @@ def _bucket(amount: str) -> str:
     value = float(amount)
     if value == 0:
         return "0"
-    for bound, stands_for in ((1, "0.5"), (10, "5"), (50, "20"), (90, "70"), (100, "95"), (101, "100"), (1000, "300"), (10000, "3000")):
+    for bound, stands_for in (
+        (1, "0.5"),
+        (10, "5"),
+        (50, "20"),
+        (90, "70"),
+        (100, "95"),
+        (101, "100"),
+        (1000, "300"),
+        (10000, "3000"),
+    ):
         if value < bound:
             return stands_for
     return "30000"

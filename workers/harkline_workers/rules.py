@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 from harkline_workers.normalise import Normalised
 
-_DRILL = re.compile(r"\b(?:drill|simulat\w+|dry[ -]?run|chaos (?:test|experiment)|game ?day|test(?:ing|ed)?|PASSED|mock)\b", re.IGNORECASE)
+_DRILL = re.compile(
+    r"\b(?:drill|simulat\w+|dry[ -]?run|chaos (?:test|experiment)|game ?day|test(?:ing|ed)?|PASSED|mock)\b",
+    re.IGNORECASE,
+)
 
 
 class Ruling(NamedTuple):
@@ -24,22 +27,34 @@ class Ruling(NamedTuple):
 _FLOORS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (re.compile(r"\bkernel panic\b|^panic:|\bgoroutine \S+ \[running\]", re.IGNORECASE), "critical", "floor: panic"),
     (
-        re.compile(r"\bout of memory: kill|\binvoked oom-killer\b|\boom[-_ ]kill(?:ed|er killed|_process)?\b(?!er)|\bOOMKilled\b|java\.lang\.OutOfMemoryError", re.IGNORECASE),
+        re.compile(
+            r"\bout of memory: kill|\binvoked oom-killer\b|\boom[-_ ]kill(?:ed|er killed|_process)?\b(?!er)|\bOOMKilled\b|java\.lang\.OutOfMemoryError",
+            re.IGNORECASE,
+        ),
         "critical",
         "floor: out of memory kill",
     ),
-    (re.compile(r"(?<!no )(?<!without )(?<!zero )(?<!avoid )(?<!prevent )\bdata (?:loss|lost)\b(?! prevention)(?!: (?:0|no|none|false)\b)", re.IGNORECASE), "critical", "floor: data loss"),
+    (
+        re.compile(
+            r"(?<!no )(?<!without )(?<!zero )(?<!avoid )(?<!prevent )\bdata (?:loss|lost)\b(?! prevention)(?!: (?:0|no|none|false)\b)",
+            re.IGNORECASE,
+        ),
+        "critical",
+        "floor: data loss",
+    ),
 )
 # One look that finds most lines free of all floors.
 _ANY_FLOOR = re.compile(r"panic|goroutine|out of memory|oom|OutOfMemory|data los", re.IGNORECASE)
 
 _ALARMING = re.compile(
-    r"\b(?:fatal|panic|emerg(?:ency)?|segfault|oops|corrupt(?:ed|ion)?|unrecoverable|crash(?:ed|loop\w*)?|core dump(?:ed)?|out of memory|oom|deadlock|exception|traceback"
-    r"|fail(?:ed|ure|s|ing)?|error|unreachable|refused|denied|timed? ?out|timeout|down|lost|dead|expired|abort(?:ed|ing)?|no space left|unable|cannot|could not|5xx)\b",
+    r"\b(?:fatal|panic|emerg(?:ency)?|segfault|oops|corrupt(?:ed|ion)?|unrecoverable|crash(?:ed|loop\w*)?|core dump(?:ed)?"
+    r"|out of memory|oom|deadlock|exception|traceback|fail(?:ed|ure|s|ing)?|error|unreachable|refused|denied|timed? ?out"
+    r"|timeout|down|lost|dead|expired|abort(?:ed|ing)?|no space left|unable|cannot|could not|5xx)\b",
     re.IGNORECASE,
 )
 _CALMING = re.compile(
-    r"\b(?:no|0|without|zero) (?:\w+ )?(?:errors?|failures?|exceptions?|failed|problems?)\b|\b(?:recovered|restored|resolved|retry(?:ing)?|will retry|again|passed|success\w*|succeeded|completed)\b",
+    r"\b(?:no|0|without|zero) (?:\w+ )?(?:errors?|failures?|exceptions?|failed|problems?)\b"
+    r"|\b(?:recovered|restored|resolved|retry(?:ing)?|will retry|again|passed|success\w*|succeeded|completed)\b",
     re.IGNORECASE,
 )
 

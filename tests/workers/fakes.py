@@ -1,0 +1,36 @@
+"""A model with a memory one can assert on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harkline_workers.normalise import LEVELS
+
+
+class FakeModel:
+    """Says `error` of inputs that contain "bad", `info` of others; raises on those that contain "poison", or on all when broken."""
+
+    version = "fake-1"
+    threshold = 0.5
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.broken = False
+
+    @property
+    def scored(self) -> list[str]:
+        """Every input scored, in order."""
+        return [model_input for call in self.calls for model_input in call]
+
+    def predict(self, inputs: Sequence[str]) -> NDArray[np.float32]:
+        """Return (n, 5) probabilities."""
+        if self.broken or any("poison" in model_input for model_input in inputs):
+            raise RuntimeError("the fake model was told to raise")
+        self.calls.append(list(inputs))
+        result = np.zeros((len(inputs), len(LEVELS)), dtype=np.float32)
+        for at, model_input in enumerate(inputs):
+            result[at, LEVELS.index("error" if "bad" in model_input else "info")] = 1.0
+        return result
