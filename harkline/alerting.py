@@ -29,6 +29,7 @@ class Scraped:
     rules_dir: Path
     scrape_seconds: int = 5
     grafana_url: str = "http://127.0.0.1:3000"
+    api_key: str = ""  # what the API asks for, its /metrics included
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def render_prometheus(template: str, scraped: Scraped) -> str:
         scrape_seconds=scraped.scrape_seconds,
         # A target that does not answer in time must not delay the next scrape.
         scrape_timeout_seconds=max(1, scraped.scrape_seconds - 1),
+        api_access=f"authorization: {_json({'credentials': scraped.api_key})}" if scraped.api_key else "",
         grafana_url=_json(scraped.grafana_url.rstrip("/")),
     )
 

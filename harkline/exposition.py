@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # What this collector exports, for the tests that hold dashboards and rules to it.
 LEDGER_METRICS = (
     "harkline_ledger_lines_total",
+    "harkline_ledger_last_critical_timestamp_seconds",
     "harkline_ledger_degraded_lines_total",
     "harkline_dead_letter_lines_total",
     "harkline_backlog_lines",
@@ -59,6 +60,12 @@ class LedgerCollector(Collector):
         lines.add_metric(["critical"], stats.critical)
         lines.add_metric(["not_critical"], stats.not_critical)
         yield lines
+        # Tells a new Prometheus, which has no history, a fresh critical line from an old one.
+        yield GaugeMetricFamily(
+            "harkline_ledger_last_critical_timestamp_seconds",
+            "When a critical line was last counted, 0 if never.",
+            value=stats.last_critical_at,
+        )
         yield CounterMetricFamily(
             "harkline_ledger_degraded_lines",
             "Lines judged by the rules alone, because no model could.",

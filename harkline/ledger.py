@@ -96,6 +96,7 @@ class LedgerStats:
     not_critical: int = 0
     degraded: int = 0
     dead: int = 0
+    last_critical_at: int = 0  # seconds since the epoch, when a critical line was last counted
     backlog_lines: int = 0
     oldest_seconds: float = 0.0
     used_memory_bytes: int = 0
@@ -247,6 +248,7 @@ class Ledger:
             not_critical=counts.get("not_critical", 0),
             degraded=counts.get("degraded", 0),
             dead=counts.get("dead", 0),
+            last_critical_at=counts.get("last_critical", 0),
             backlog_lines=int(backlog or 0),
             oldest_seconds=max(0.0, age),
             used_memory_bytes=memory["used_memory"],

@@ -171,9 +171,8 @@ def prometheus_program(settings: Settings) -> Program | None:
         f"--storage.tsdb.path={folder / 'data'}",
         "--storage.tsdb.retention.time=15d",
     ]
-    return Program(
-        "prometheus", [*command, f"--web.listen-address=127.0.0.1:{settings.prometheus_port}", "--log.level=warn"]
-    )
+    command += [f"--web.listen-address=127.0.0.1:{settings.prometheus_port}", "--log.level=warn"]
+    return Program("prometheus", [*command, f"--web.external-url=http://127.0.0.1:{settings.prometheus_port}/"])
 
 
 def alertmanager_program(settings: Settings) -> Program | None:
@@ -207,6 +206,7 @@ def prometheus_config(settings: Settings) -> str:
         rules_dir=folder / "rules",
         scrape_seconds=settings.scrape_seconds,
         grafana_url=f"http://127.0.0.1:{settings.grafana_port}",
+        api_key=settings.keys[0] if settings.keys else "",
     )
     return render_prometheus((folder / "prometheus.local.yml.tmpl").read_text(), scraped)
 

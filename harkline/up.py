@@ -1,7 +1,7 @@
 """`harkline up`: the whole system on one machine, in the foreground, from one command; and its clean end.
 
 Every program is the ordinary one with its ordinary command line (`programs`), in a process group of its own, so that Ctrl-C reaches only us and the
-order of stopping is ours: first what accepts, then what works, last what stores.
+order of stopping is ours: what stores stops last.
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ class System:
         self._stopping.set()
         deadline = time.monotonic() + STOP_SECONDS
         clean = True
-        for names in (("api", "flower", "prometheus", "alertmanager"), ("worker",), ("redis",)):
-            group = [running for running in self._running if running.program.name in names]
+        stores = [running for running in self._running if running.program.name == "redis"]
+        for group in ([running for running in self._running if running not in stores], stores):
             for running in group:
                 _signal(running, signal.SIGTERM)
             # Redis must keep a second of the ten to write its file.
-            until = deadline if "redis" in names else deadline - 1.5
+            until = deadline if group is stores else deadline - 1.5
             for running in group:
                 try:
                     running.process.wait(max(0.1, until - time.monotonic()))

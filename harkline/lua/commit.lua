@@ -25,6 +25,9 @@ while at <= #ARGV do
     counted[#counted + 1] = first
     if first == 1 then
         redis.call('HINCRBY', totals, 'critical', critical)
+        if critical > 0 then
+            redis.call('HSET', totals, 'last_critical', redis.call('TIME')[1])
+        end
         redis.call('HINCRBY', totals, 'not_critical', lines - critical)
         if degraded > 0 then
             redis.call('HINCRBY', totals, 'degraded', degraded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from harkline.contract import (
@@ -104,6 +106,7 @@ def test_a_commit_counts_an_entry_once_whoever_repeats_it(ledger: Ledger) -> Non
     assert ledger.commit([commit]) == [False]
     stats = ledger.stats()
     assert (stats.critical, stats.not_critical, stats.degraded, stats.dead, stats.backlog_lines) == (2, 3, 1, 1, 0)
+    assert abs(stats.last_critical_at - time.time()) < 5
     assert ledger.verdicts(batch) == [verdict()]
     assert [found for _, found in ledger.critical_lines("0")] == [line]
 
@@ -215,8 +218,6 @@ def test_a_full_redis_refuses_appends_and_still_commits(empty_redis: RedisServer
 
 def test_a_dead_redis_is_unavailable_at_once(settings: Settings) -> None:
     """No retries behind the caller's back: a refused connection is told in well under a second."""
-    import time
-
     from pydantic import SecretStr
 
     gone = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
