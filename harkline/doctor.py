@@ -176,7 +176,10 @@ def _system(settings: Settings) -> Iterator[Finding]:
     waits = f"{backlog['lines']} lines wait to be counted, the oldest for {backlog['oldest_seconds']:.0f} s; the bound is {backlog['bound_lines']}"
     yield Finding("good" if ready["ready"] else "broken", waits)
     workers = ready["workers"]
-    yield Finding("good", f"{len(workers)} worker process(es) report") if workers else Finding("broken", "no worker process reports: lines are kept, but nobody counts them (`harkline worker`)")
+    if workers:
+        yield Finding("good", f"{len(workers)} worker process(es) report")
+    else:
+        yield Finding("broken", "no worker process reports: lines are kept, but nobody counts them (`harkline worker`)")
     for name, state in workers.items():
         if state["degraded"]:
             yield Finding("broken", f"{name} judges by the rules alone: {state['why']}")

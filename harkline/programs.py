@@ -127,7 +127,7 @@ def worker_program(settings: Settings) -> Program:
         "--loglevel",
         settings.log_level,
     ]
-    threads = {name: str(settings.model_threads) for name in ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")} | {
+    threads = {"OMP_NUM_THREADS": str(settings.model_threads), "TOKENIZERS_PARALLELISM": "false"}
         "TOKENIZERS_PARALLELISM": "false"
     }
     return Program("worker", command, {"PROMETHEUS_MULTIPROC_DIR": str(folder)} | threads)
