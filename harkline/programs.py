@@ -128,8 +128,6 @@ def worker_program(settings: Settings) -> Program:
         settings.log_level,
     ]
     threads = {"OMP_NUM_THREADS": str(settings.model_threads), "TOKENIZERS_PARALLELISM": "false"}
-        "TOKENIZERS_PARALLELISM": "false"
-    }
     return Program("worker", command, {"PROMETHEUS_MULTIPROC_DIR": str(folder)} | threads)
 
 

@@ -25,7 +25,9 @@ CALM_SECONDS = 150
 
 
 def send(system: Whole, message: str, service: str) -> None:
-    status, answer = system.post("/logs", json.dumps({"message": message, "service": service}).encode(), {"Content-Type": "application/json"})
+    status, answer = system.post(
+        "/logs", json.dumps({"message": message, "service": service}).encode(), {"Content-Type": "application/json"}
+    )
     assert status == 202, answer
 
 

@@ -42,7 +42,10 @@ def stream() -> list[bytes]:
         return [line for file in files for line in file.read_bytes().split(b"\n") if line.strip()]
     chance = random.Random(1)
     words = ["accepted", "refused", "disk", "node", "retry", "closed", "timeout", "user", "volume", "lease"]
-    return [f"2026-01-01 00:00:{chance.randrange(60):02} INFO {' '.join(chance.sample(words, 4))} {chance.randrange(10**6)}".encode() for _ in range(6000)]
+    return [
+        f"2026-01-01 00:00:{chance.randrange(60):02} INFO {' '.join(chance.sample(words, 4))} {chance.randrange(10**6)}".encode()
+        for _ in range(6000)
+    ]
 
 
 def requests(lines: list[bytes]) -> Iterator[bytes]:
@@ -57,7 +60,9 @@ def _batched(lines: list[bytes]) -> Iterator[list[bytes]]:
 
 def test_a_line_sent_is_a_verdict_received(system: Whole) -> None:
     """The first curl of the README: a verdict by the model, whole, within the wait."""
-    body = json.dumps({"message": "could not write block 1204: no space left on device", "service": "orders-db"}).encode()
+    body = json.dumps(
+        {"message": "could not write block 1204: no space left on device", "service": "orders-db"}
+    ).encode()
     status, answer = system.post("/logs?wait=20", body, {"Content-Type": "application/json"})
     assert status == 202
     assert (answer["accepted"], answer["rejected"]) == (1, [])
@@ -144,7 +149,9 @@ def test_flower_asks_for_its_login_and_shows_no_log_text(system: Whole) -> None:
 
     wait_for(lambda: "harkline.classify" in tasks(), 20, "a task in Flower", 0.5)
     assert "hunter2" not in tasks()
-    assert {(task["args"], task["kwargs"]) for task in json.loads(tasks()).values() if task["args"] is not None} == {("()", "{}")}
+    assert {(task["args"], task["kwargs"]) for task in json.loads(tasks()).values() if task["args"] is not None} == {
+        ("()", "{}")
+    }
 
 
 def test_doctor_finds_a_running_system_healthy(system: Whole) -> None:
@@ -157,7 +164,12 @@ def test_doctor_finds_a_running_system_healthy(system: Whole) -> None:
 
 def test_doctor_names_what_is_wrong(system: Whole) -> None:
     """A door without a lock, and a misspelt setting: each told with its cure, exit status 1."""
-    broken = Whole(system.environment | {"HARKLINE_DATA_DIR": "/nonexistent/x", "HARKLINE_API_HOST": "0.0.0.0", "HARKLINE_API_PROT": "1"}, system.process, system.screen)
+    broken = Whole(
+        system.environment
+        | {"HARKLINE_DATA_DIR": "/nonexistent/x", "HARKLINE_API_HOST": "0.0.0.0", "HARKLINE_API_PROT": "1"},
+        system.process,
+        system.screen,
+    )
     told = broken.run("doctor")
     assert told.returncode == 1
     assert "HARKLINE_API_KEYS" in told.stdout
@@ -189,7 +201,11 @@ def test_a_second_system_on_the_same_folder_is_refused(system: Whole) -> None:
 
 def test_an_open_door_is_refused(system: Whole, tmp_path: Path) -> None:
     """Binding beyond loopback without a key does not start, and says how to make one."""
-    open_door = Whole(system.environment | {"HARKLINE_API_HOST": "0.0.0.0", "HARKLINE_DATA_DIR": str(tmp_path)}, system.process, system.screen)
+    open_door = Whole(
+        system.environment | {"HARKLINE_API_HOST": "0.0.0.0", "HARKLINE_DATA_DIR": str(tmp_path)},
+        system.process,
+        system.screen,
+    )
     told = open_door.run("api", seconds=30)
     assert told.returncode == 1
     assert "--new-key" in told.stderr

@@ -65,7 +65,9 @@ class Whole:
         with urllib.request.urlopen(url, timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        samples = [line for line in lines if line.split("{")[0].split(" ")[0] == name and all(part in line for part in wanted)]
+        samples = [
+            line for line in lines if line.split("{")[0].split(" ")[0] == name and all(part in line for part in wanted)
+        ]
         assert samples, f"{name} {labels} is not exported"
         return sum(float(line.rsplit(" ", 1)[1]) for line in samples)
 
@@ -88,13 +90,18 @@ class Whole:
                 environment = (folder / "environ").read_bytes().decode(errors="replace")
             except OSError:
                 continue
-            if all(word in command for word in words) and f"HARKLINE_METRICS_PORT={self.environment['HARKLINE_METRICS_PORT']}" in environment:
+            if (
+                all(word in command for word in words)
+                and f"HARKLINE_METRICS_PORT={self.environment['HARKLINE_METRICS_PORT']}" in environment
+            ):
                 found.append(int(folder.name))
         return sorted(found)
 
     def run(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a harkline command against this system."""
-        return subprocess.run([HARKLINE, *arguments], env=self.environment, capture_output=True, text=True, timeout=seconds, check=False)
+        return subprocess.run(
+            [HARKLINE, *arguments], env=self.environment, capture_output=True, text=True, timeout=seconds, check=False
+        )
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Stop as Ctrl-C does; returns the exit status."""
@@ -106,7 +113,11 @@ class Whole:
 def whole(folder: Path, **settings: str) -> Iterator[Whole]:
     """Run `harkline up` on ports and a data folder of its own until the block ends."""
     api, metrics, flower, prometheus, alertmanager = free_ports(5)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HARKLINE_", "PROMETHEUS_"))}  # noqa: TID251 - a clean environment to start from
+    environment = {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 - a clean environment to start from
+        if not name.startswith(("HARKLINE_", "PROMETHEUS_"))
+    }
     environment |= {
         "HARKLINE_DATA_DIR": str(folder / "data"),
         "HARKLINE_API_PORT": str(api),
@@ -124,7 +135,14 @@ def started(environment: dict[str, str], screen: Path) -> Iterator[Whole]:
     """Run `harkline up` in a given environment until the block ends."""
     with screen.open("ab") as output:
         begin = screen.stat().st_size
-        process = subprocess.Popen([HARKLINE, "up"], env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            [HARKLINE, "up"],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     system = Whole(environment, process, screen)
 
     def is_up() -> bool:
