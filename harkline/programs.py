@@ -189,7 +189,8 @@ def alertmanager_program(settings: Settings) -> Program | None:
         "--cluster.listen-address=",
         "--log.level=warn",
     ]
-    return Program("alertmanager", [*command, f"--web.listen-address=127.0.0.1:{settings.alertmanager_port}"])
+    command += [f"--web.listen-address=127.0.0.1:{settings.alertmanager_port}"]
+    return Program("alertmanager", [*command, f"--web.external-url=http://127.0.0.1:{settings.alertmanager_port}/"])
 
 
 def prometheus_config(settings: Settings) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.polling import wait_for
-from tests.system.whole import Whole, started, whole
+from tests.system.whole import HARKLINE, Whole, free_ports, started, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,3 +210,54 @@ def test_an_open_door_is_refused(system: Whole, tmp_path: Path) -> None:
     told = open_door.run("api", seconds=30)
     assert told.returncode == 1
     assert "--new-key" in told.stderr
+
+
+def test_without_its_model_the_system_goes_on_and_says_so(tmp_path: Path) -> None:
+    """Weights that cannot be loaded: lines are still judged, counted and marked, and verdict, metric and readiness say why."""
+    with whole(tmp_path, HARKLINE_MODEL_DIR=str(tmp_path / "no-such-model")) as blind:
+        status, answer = blind.post(
+            "/logs?wait=20", b"FATAL: write-ahead log is corrupt", {"Content-Type": "text/plain"}
+        )
+        assert status == 202
+        [verdict] = answer["verdicts"]
+        assert (verdict["severity"], verdict["degraded"], verdict["source"]) == ("critical", True, "rule")
+        assert "no-such-model" in verdict["why"]
+        assert blind.metric("harkline_model_degraded") == 1
+        assert blind.metric("harkline_degraded_lines_total") == 1
+        status, ready = blind.get("/readiness")
+        assert (status, ready["ready"], ready["model"]["degraded"]) == (200, True, True)
+
+
+def test_each_program_runs_on_its_own(tmp_path: Path) -> None:
+    """redis, worker, api and flower, started one by one on one HARKLINE_REDIS_URL, make the same system; each ends on SIGTERM."""
+    redis_port, api, metrics, flower = free_ports(4)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HARKLINE_", "PROMETHEUS_"))
+    }  # noqa: TID251 - a clean environment to start from
+    environment |= {
+        "HARKLINE_REDIS_URL": f"redis://:a-password@127.0.0.1:{redis_port}/0",
+        "HARKLINE_DATA_DIR": str(tmp_path / "data"),
+        "HARKLINE_API_PORT": str(api),
+        "HARKLINE_METRICS_PORT": str(metrics),
+        "HARKLINE_FLOWER_PORT": str(flower),
+        "HARKLINE_FLOWER_AUTH": "someone:a-password",
+    }
+    with (tmp_path / "screen").open("wb") as output:
+        programs = {
+            name: subprocess.Popen(
+                [HARKLINE, name], env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+            for name in ("redis", "worker", "api", "flower")
+        }
+    try:
+        apart = Whole(environment, programs["api"], tmp_path / "screen")
+        wait_for(lambda: apart.get("/readiness")[1]["workers"], 60, "the programs to find each other", 0.2)
+        assert apart.post("/logs?wait=20", b"disk is gone", {"Content-Type": "text/plain"})[1]["accepted"] == 1
+        wait_for(lambda: apart.ledger_lines() == 1, 20, "the line to be counted")
+        arguments = {name: Path(f"/proc/{program.pid}/cmdline").read_bytes() for name, program in programs.items()}
+        assert not [name for name, command in arguments.items() if b"a-password" in command], "a secret shows in ps"
+    finally:
+        for program in programs.values():
+            program.terminate()
+        statuses = {name: program.wait(30) for name, program in programs.items()}
+    assert set(statuses.values()) <= {0, -15}, statuses

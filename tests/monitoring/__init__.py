@@ -1,0 +1,1 @@
+"""Metrics become alerts, alerts reach people: rules, configuration, dashboards, and the whole path for real."""
