@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.polling import wait_for
-from tests.system.whole import HARKLINE, Whole, free_ports, started, whole
+from tests.system.whole import HARKLINE, Whole, clean_environment, free_ports, started, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,9 +231,7 @@ def test_without_its_model_the_system_goes_on_and_says_so(tmp_path: Path) -> Non
 def test_each_program_runs_on_its_own(tmp_path: Path) -> None:
     """redis, worker, api and flower, started one by one on one HARKLINE_REDIS_URL, make the same system; each ends on SIGTERM."""
     redis_port, api, metrics, flower = free_ports(4)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("HARKLINE_", "PROMETHEUS_"))
-    }  # noqa: TID251 - a clean environment to start from
+    environment = clean_environment()
     environment |= {
         "HARKLINE_REDIS_URL": f"redis://:a-password@127.0.0.1:{redis_port}/0",
         "HARKLINE_DATA_DIR": str(tmp_path / "data"),

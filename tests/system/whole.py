@@ -37,6 +37,15 @@ def free_ports(number: int) -> list[int]:
             probe.close()
 
 
+def clean_environment() -> dict[str, str]:
+    """Return this process' environment without any setting of harkline's or Prometheus'."""
+    return {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 - a test starts programs, and decides what they inherit
+        if not name.startswith(("HARKLINE_", "PROMETHEUS_"))
+    }
+
+
 @dataclass
 class Whole:
     """One running system."""
@@ -113,11 +122,7 @@ class Whole:
 def whole(folder: Path, **settings: str) -> Iterator[Whole]:
     """Run `harkline up` on ports and a data folder of its own until the block ends."""
     api, metrics, flower, prometheus, alertmanager = free_ports(5)
-    environment = {
-        name: value
-        for name, value in os.environ.items()  # noqa: TID251 - a clean environment to start from
-        if not name.startswith(("HARKLINE_", "PROMETHEUS_"))
-    }
+    environment = clean_environment()
     environment |= {
         "HARKLINE_DATA_DIR": str(folder / "data"),
         "HARKLINE_API_PORT": str(api),
