@@ -263,6 +263,15 @@ def config(what: Annotated[str, typer.Argument(help="alertmanager or prometheus"
 
 
 @app.command()
+def secrets(path: Annotated[Path, typer.Argument(help="The file that docker compose reads.")] = Path(".env")) -> None:
+    """Generate the secrets that docker compose needs, keeping those that are there."""
+    from harkline.dotenv import write_secrets  # noqa: PLC0415
+
+    added = write_secrets(path)
+    out.print(f"{path}: {', '.join(added) or 'nothing'} added; only you can read it")
+
+
+@app.command()
 def version() -> None:
     """Print harkline's version."""
     out.print(__version__)

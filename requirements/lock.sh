@@ -13,7 +13,7 @@ lock() {
 }
 lock run --allow-unsafe
 lock dev --allow-unsafe
-for part in api worker flower; do
+for part in api worker flower gpu; do
     lock "$part" --allow-unsafe --constraint run.txt
 done
 lock train --unsafe-package torch --unsafe-package triton

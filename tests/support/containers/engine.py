@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from harkline.settings import process_environment
 from tests.support.containers.standins import make_image
 from tests.support.polling import wait_for
 
@@ -35,17 +36,22 @@ class CommandFailed(AssertionError):
 class Engine:
     """A running engine, and the commands that drive it."""
 
-    docker_command: tuple[str, ...]
+    docker_program: str
     compose_command: tuple[str, ...]
-    private: bool
+    host: str = ""  # of a private engine; "" means the one that docker finds by itself
+
+    @property
+    def private(self) -> bool:
+        """Whether it was started here, for the tests alone."""
+        return bool(self.host)
 
     def docker(self, *arguments: str, stdin: IO[bytes] | None = None, seconds: float = _BUILD_SECONDS) -> str:
         """Run `docker ARGUMENTS` and return what it printed; raises CommandFailed."""
-        return _run([*self.docker_command, *arguments], seconds, stdin)
+        return _run([self.docker_program, *arguments], self.host, seconds, stdin)
 
     def compose(self, *arguments: str, seconds: float = _BUILD_SECONDS) -> str:
         """Run `docker compose ARGUMENTS`, or docker-compose where there is no plugin; raises CommandFailed."""
-        return _run([*self.compose_command, *arguments], seconds)
+        return _run([*self.compose_command, *arguments], self.host, seconds)
 
     def has_image(self, tag: str) -> bool:
         """Whether the engine holds an image of that name."""
@@ -79,7 +85,7 @@ def engine() -> Iterator[Engine]:
     """Find or start an engine; skips the test, saying why, where neither can be done."""
     docker = _docker()
     if _answers(docker):
-        yield Engine((docker,), _compose(docker, ()), private=False)
+        yield Engine(docker, _compose(docker))
         return
     if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("debootstrap"):
         pytest.skip("no Docker engine answers, and starting one takes root, dockerd and debootstrap")
@@ -87,10 +93,11 @@ def engine() -> Iterator[Engine]:
     data.mkdir(parents=True, exist_ok=True)
     # A socket's path has room for some 100 characters: not below the repository.
     with TemporaryDirectory(prefix="docker-") as folder:
-        host = ("--host", f"unix://{folder}/docker.sock")
+        host = f"unix://{folder}/docker.sock"
         command = [
             "dockerd",
-            *host,
+            "--host",
+            host,
             "--data-root",
             str(data),
             "--exec-root",
@@ -104,7 +111,7 @@ def engine() -> Iterator[Engine]:
         try:
             try:
                 wait_for(
-                    lambda: process.poll() is not None or _answers(docker, *host),
+                    lambda: process.poll() is not None or _answers(docker, host),
                     60,
                     "dockerd answers",
                     poll_seconds=0.2,
@@ -113,7 +120,7 @@ def engine() -> Iterator[Engine]:
                 pytest.skip(f"dockerd does not start here: {log.read_text()[-300:]}")
             if process.poll() is not None:
                 pytest.skip(f"dockerd does not start here: {log.read_text()[-300:]}")
-            yield Engine((docker, *host), _compose(docker, host), private=True)
+            yield Engine(docker, _compose(docker), host)
         finally:
             process.terminate()
             process.wait(60)
@@ -128,27 +135,34 @@ def _docker() -> str:
     return next((docker for docker in found if _succeeds(docker, "compose", "version")), found[0])
 
 
-def _compose(docker: str, host: tuple[str, ...]) -> tuple[str, ...]:
+def _compose(docker: str) -> tuple[str, ...]:
     if _succeeds(docker, "compose", "version"):
-        return (docker, *host, "compose")
+        return (docker, "compose")
     standalone = shutil.which("docker-compose")
     if standalone is None:
         pytest.skip("neither `docker compose` nor docker-compose is installed")
-    return (standalone, *host)
+    return (standalone,)
 
 
-def _answers(docker: str, *host: str) -> bool:
-    return _succeeds(docker, *host, "info", "--format", "{{.ServerVersion}}")
+def _answers(docker: str, host: str = "") -> bool:
+    return _succeeds(docker, "info", "--format", "{{.ServerVersion}}", host=host)
 
 
-def _succeeds(*command: str) -> bool:
-    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+def _succeeds(*command: str, host: str = "") -> bool:
+    quiet = subprocess.DEVNULL
+    return subprocess.run(command, env=_environment(host), stdout=quiet, stderr=quiet, check=False).returncode == 0
 
 
-def _run(command: Sequence[str], seconds: float, stdin: IO[bytes] | None = None) -> str:
+def _environment(host: str) -> dict[str, str]:
+    # Not `--host`: docker-compose 1.29 calls docker to build, and does not hand that on.
+    return process_environment(**({"DOCKER_HOST": host} if host else {}))
+
+
+def _run(command: Sequence[str], host: str, seconds: float, stdin: IO[bytes] | None = None) -> str:
     try:
         done = subprocess.run(
             command,
+            env=_environment(host),
             stdin=stdin or subprocess.DEVNULL,
             capture_output=True,
             text=True,
