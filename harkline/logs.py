@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
     from harkline.settings import Settings
 
 
 def configure_logs(settings: Settings, process: str) -> None:
     """Send our events and those of the libraries to stderr in one form. Called once, first thing, by each process."""
+
+    def name_process(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        # Not a context variable: those do not reach threads.
+        event["process"] = process
+        return event
+
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        name_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -43,7 +49,6 @@ def configure_logs(settings: Settings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    structlog.contextvars.bind_contextvars(process=process)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
