@@ -37,7 +37,7 @@ install: .venv/installed ## make the virtual environment and install pinned, has
 	@touch $@
 
 test: .venv/tested ## run the tests; those that need a missing program or torch are skipped and say so
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/tested ## check style, types, import rules and dead code
 	@$(BIN)/ruff check .

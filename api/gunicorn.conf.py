@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import shutil
 import threading
 from pathlib import Path
@@ -18,14 +17,7 @@ except SettingsError as error:
     raise SystemExit(f"harkline api: {error}") from None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # another name, which may mean anything
-        return False
-
-
-if not _settings.keys and not _is_loopback(_settings.api_host):
+if not _settings.keys and not _settings.is_loopback:
     raise SystemExit(
         f"harkline api: HARKLINE_API_HOST={_settings.api_host} is open to others, so keys are needed: set HARKLINE_API_KEYS"
     )

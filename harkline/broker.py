@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harkline.contract import QUEUE_CLASSIFY, QUEUE_NOTIFY, TASK_CLASSIFY
+from harkline.contract import QUEUE_CLASSIFY, TASK_CLASSIFY
 from harkline.logs import get_logger
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_default_queue": QUEUE_CLASSIFY,
-        "task_routes": {"harkline.notify": {"queue": QUEUE_NOTIFY}},
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
         "result_backend": None,
@@ -52,7 +51,7 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "worker_proc_alive_timeout": 60.0,  # children load the model before they say that they are up
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        "worker_enable_remote_control": True,  # Flower's view of workers needs it; issue: its own Redis user
+        "worker_enable_remote_control": True,  # Flower's view of workers needs it
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": 0.0,
         "enable_utc": True,

@@ -36,9 +36,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 Url = Annotated[
     str, typer.Option(help="The API. Default: the system that runs on this machine.", envvar="HARKLINE_PUBLIC_URL")
 ]
-Key = Annotated[
-    str, typer.Option(help="The API key to present. Default: the first of HARKLINE_API_KEYS.", envvar="HARKLINE_KEY")
-]
+Key = Annotated[str, typer.Option(help="The API key to present. Default: the first of HARKLINE_API_KEYS.")]
 
 
 def main() -> None:
@@ -189,7 +187,7 @@ def send(
     service: Annotated[str, typer.Option(help="The service the lines belong to.")] = "",
     batch: Annotated[int, typer.Option(min=1, help="Lines per request.")] = 500,
 ) -> None:
-    """Send a file or standard input; retries until each batch is safe, and counts none twice."""
+    """Send a file or standard input; each batch is tried up to 8 times with one key, so that a retry counts nothing twice."""
     from urllib.parse import quote  # noqa: PLC0415
 
     client = _client(url, key)
@@ -241,7 +239,7 @@ def settings(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the README's table.")] = False,
     new_key: Annotated[bool, typer.Option("--new-key", help="Print a new API key.")] = False,
 ) -> None:
-    """Show every setting in force, secrets starred."""
+    """Show every setting of this environment, secrets starred."""
     if new_key:
         out.print(make_secret())
     elif markdown:
@@ -286,7 +284,7 @@ def _client(url: str, key: str) -> Client:
 
 
 def _refuse_open_door(settings: Settings) -> None:
-    if settings.api_host not in ("127.0.0.1", "::1", "localhost") and not settings.keys:
+    if not settings.is_loopback and not settings.keys:
         raise HarklineError(
             f"the API would listen on {settings.api_host} for anyone: set HARKLINE_API_KEYS "
             "(make one with `harkline settings --new-key`), or HARKLINE_API_HOST=127.0.0.1"

@@ -18,7 +18,6 @@ T = TypeVar("T")
 
 TASK_CLASSIFY = "harkline.classify"
 QUEUE_CLASSIFY = "classify"
-QUEUE_NOTIFY = "notify"
 
 Severity = Literal["critical", "not_critical"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "not_critical")

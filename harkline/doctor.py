@@ -52,7 +52,7 @@ def examine(settings: Settings, *, running: bool) -> Iterator[Finding]:
 def _settings(settings: Settings) -> Iterator[Finding]:
     for problem in unknown_settings():
         yield Finding("broken", problem)
-    if settings.api_host not in _LOOPBACK and not settings.keys:
+    if not settings.is_loopback and not settings.keys:
         yield Finding(
             "broken",
             f"the API would listen on {settings.api_host} without keys: set HARKLINE_API_KEYS, or HARKLINE_API_HOST=127.0.0.1",
@@ -179,7 +179,9 @@ def _system(settings: Settings) -> Iterator[Finding]:
     if workers:
         yield Finding("good", f"{len(workers)} worker process(es) report")
     else:
-        yield Finding("broken", "no worker process reports: lines are kept, but nobody counts them (`harkline worker`)")
+        yield Finding(
+            "broken", "no worker process reports: lines are kept, but nobody counts them: read the worker's log"
+        )
     for name, state in workers.items():
         if state["degraded"]:
             yield Finding("broken", f"{name} judges by the rules alone: {state['why']}")

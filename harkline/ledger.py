@@ -1,4 +1,4 @@
-"""The ledger: a Redis Stream that holds every accepted batch until it is counted, and the five Lua calls that keep it exact.
+"""The ledger: a Redis Stream that holds every accepted batch until it is counted, and the six Lua calls that keep it exact.
 
 What can be lost: nothing that was answered, on a single primary with `appendfsync always`. Redis replication is asynchronous, so a failover to
 a replica may lose the last answered writes. Why a stream and not Celery messages: docs/adr/0001. Each call below is one atomic script.
@@ -140,7 +140,10 @@ def suspect_key(entry: str) -> str:
 
 
 class Ledger:
-    """The ledger as one client sees it. Thread-safe, as its Redis client is. Every method raises LedgerUnavailable and nothing else."""
+    """The ledger as one client sees it. Thread-safe, as its Redis client is.
+
+    Its methods raise LedgerUnavailable, and ContractError for stored bytes they cannot read.
+    """
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self.redis = client

@@ -116,7 +116,7 @@ def worker_program(settings: Settings) -> Program:
         "worker",
         *pool,
         "--queues",
-        "classify,notify",
+        "classify",
         "--task-events",
     ]
     command += [

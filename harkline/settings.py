@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import secrets
 from pathlib import Path
@@ -56,7 +57,7 @@ class Settings(BaseSettings):
     alertmanager_port: Port = Field(9093, description="Port of Alertmanager, where `harkline up` starts it.")
     grafana_port: Port = Field(3000, description="Port of Grafana, in docker compose.")
     public_url: str = Field(
-        "", description="URL under which people reach the API, for links in alerts. Empty: http://127.0.0.1:<api_port>."
+        "", description="The API that `harkline send`, `tail` and `demo` talk to. Empty: the system on this machine."
     )
 
     # The front door
@@ -69,7 +70,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest request body, in bytes after decompression.")
     max_line_bytes: int = Field(2**20, ge=64, description="Largest single line, in bytes; longer ones are rejected.")
     kept_line_chars: int = Field(
-        8192, ge=256, description="Longer lines keep this many characters of their head and tail."
+        8192, ge=256, description="Longer lines are cut to this many characters in all, head and tail."
     )
     max_request_lines: int = Field(50_000, ge=1, description="Most lines in one request.")
     coalesce_ms: float = Field(
@@ -85,9 +86,11 @@ class Settings(BaseSettings):
     wait_max_requests: int = Field(
         8,
         ge=0,
-        description="Most requests per API process that wait for verdicts at once; further ones are answered without.",
+        description="Most requests per API process that wait for verdicts at once, never more than half its threads; further ones are answered without.",
     )
-    stream_max_clients: int = Field(4, ge=0, description="Most readers of /stream per API process.")
+    stream_max_clients: int = Field(
+        4, ge=0, description="Most readers of /stream per API process, never more than a quarter of its threads."
+    )
     join_traces: bool = Field(
         False,
         description="Join the continuation lines of stack traces to the line they belong to, for plain lines (`?join=` overrides).",
@@ -125,7 +128,9 @@ class Settings(BaseSettings):
     )
     model_dir: Path | None = Field(None, description="Folder of the model. Empty: the weights that ship with harkline.")
     model_threads: int = Field(1, ge=1, description="Threads of the model in each process.")
-    claim_lines: int = Field(2048, ge=1, description="Lines that one claim takes from the ledger, at least one entry.")
+    claim_lines: int = Field(
+        2048, ge=1, description="Most lines that one claim asks for; a claim adapts to the measured speed."
+    )
     cache_lines: int = Field(50_000, ge=0, description="Verdicts cached in each process.")
     shared_cache_slots: int = Field(
         131_072, ge=0, description="Verdicts cached in Redis, shared by all workers; 0 turns it off."
@@ -167,6 +172,14 @@ class Settings(BaseSettings):
     def redis(self) -> str:
         """The Redis URL in force, password included."""
         return self.redis_url.get_secret_value() or "redis://127.0.0.1:6379/0"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the API binds to this machine alone."""
+        try:
+            return self.api_host == "localhost" or ipaddress.ip_address(self.api_host).is_loopback
+        except ValueError:  # another name, which may mean anything
+            return False
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ _FRONT = Markup("""<h1>harkline <span class="quiet">{version}</span></h1>
 <p>Reads every log line you send, counts what a person on call would want to be told of, and raises an alert for it.</p>
 <h2>Send a line</h2>
 <pre>curl '{url}logs?wait=5'{key} -H 'Content-Type: application/json' \\
-  -d '{{"message": "disk /dev/sda1 is failing", "service": "storage"}}'</pre>
+  -d '{{"message": "kernel: Out of memory: Killed process 4242 (postgres)", "service": "db"}}'</pre>
 <p>Without <code>?wait=</code> the answer comes as soon as the line is safe on disk. A whole file, one line each:</p>
 <pre>curl '{url}logs?service=web'{key} -H 'Content-Type: text/plain' --data-binary @app.log</pre>
 <p>Critical lines, as they are found:</p>

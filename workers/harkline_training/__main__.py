@@ -1,4 +1,4 @@
-"""Make, judge and export the shipped model: `python -m harkline_training train`, then `evaluate`, then `export`.
+"""Make, judge and export the shipped model: `python -m harkline_training train`, then `export`, then `evaluate --card`.
 
 Everything in between lies in a work folder, so that each step can be repeated alone: one checkpoint a fold, one trained on everything, the calibration.
 """

@@ -58,7 +58,7 @@ def summarise(judged: Sequence[Judged], threshold: float, seed: int = 0) -> Summ
         average_precision=_average_precision(critical, score),
         low=float(low),
         high=float(high),
-        f1=f1(critical, alarms),
+        f1=f1(critical, alarms) if critical.any() else np.nan,
         recall_at_budget=recall_at_budget(critical, score, weight),
         false_alarms_per_thousand=float(1000 * weight[alarms & ~critical].sum() / quiet_weight)
         if quiet_weight

@@ -140,6 +140,7 @@ class Classifier:
             probabilities = model.predict(inputs)
             self._metrics.model_seconds.observe(time.perf_counter() - started)
             self._metrics.model_lines.inc(len(inputs))
+            self._metrics.model_degraded.set(0)
         except Exception as error:  # noqa: BLE001 - a runtime may raise anything; the line must be judged all the same
             return self._take_apart(model, inputs, raised, error)
         scores = probabilities[:, _CRITICAL_COLUMNS].sum(axis=1).tolist()
@@ -161,6 +162,7 @@ class Classifier:
             model.predict([_CANARY])
         except Exception as canary:  # noqa: BLE001 - the same edge
             # Not these lines: the model itself is broken. The rules judge them, without blaming any.
+            self._metrics.model_degraded.set(1)
             log.error("model_broken", error=f"{type(canary).__name__}: {canary}")
             return {}
         half = len(inputs) // 2

@@ -1,6 +1,6 @@
 """What happens when in a worker's life, and in which process: the parent sweeps and serves metrics, the children load the model and classify.
 
-The parent never loads the model and never counts: a fork must not inherit a runtime's threads, and CUDA cannot be used after one.
+With prefork the parent never loads the model and never counts: a fork must not inherit a runtime's threads, and CUDA cannot be used after one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import redis
 from celery import bootsteps, signals
+from prometheus_client.multiprocess import mark_process_dead
 
 from harkline.broker import ring
 from harkline.errors import LedgerUnavailable, ModelError
@@ -34,7 +36,6 @@ from harkline_workers.metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from celery import Celery
 
@@ -75,7 +76,7 @@ class Lifecycle:
         return self._drain
 
     def _before_start(self, **_: Any) -> None:
-        """In the parent, before the pool exists: empty the metrics folder, open the ledger, serve metrics. May block until Redis answers."""
+        """In the parent, before the pool exists: empty the metrics folder and serve metrics."""
         configure_logs(self._settings, "worker")
         for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines per doorbell; Flower shows tasks
             logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
@@ -93,11 +94,19 @@ class Lifecycle:
 
     def sweep(self) -> None:
         """In the parent, every second: ring where work waits and no bell is up. Blocks at most for Redis' timeout."""
+        self._forget_dead_children()
         try:
             if self._sweeper.sweep():
                 ring(self._app)
         except LedgerUnavailable as error:
             log.warning("sweep_failed", error=str(error))
+
+    def _forget_dead_children(self) -> None:
+        """Take the gauges of killed children out of the sum; their counters stay."""
+        for file in self._multiproc_dir.glob("gauge_live*_*.db"):
+            process = int(file.stem.rsplit("_", 1)[1])
+            if not Path(f"/proc/{process}").exists():
+                mark_process_dead(process, str(self._multiproc_dir))  # type: ignore[no-untyped-call]
 
     def _in_child(self, **_: Any) -> None:
         """In each child (in the only process of a solo pool): warm the model, so that the first line does not wait for it."""

@@ -50,7 +50,9 @@ class WorkerMetrics:
             "Lines judged by the rules alone, because no model could.",
             registry=registry,
         )
-        self.batch_lines = Histogram("harkline_batch_lines", "Lines of one claim.", buckets=_LINES, registry=registry)
+        self.batch_lines = Histogram(
+            "harkline_batch_lines", "Lines of one ledger entry.", buckets=_LINES, registry=registry
+        )
         self.model_seconds = Histogram(
             "harkline_model_seconds", "Seconds of one model call.", buckets=_SECONDS, registry=registry
         )
