@@ -18,7 +18,7 @@ install: .venv/installed ## make the virtual environment and install pinned, has
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "harkline needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 install")'
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/installed: .venv/bin/python requirements/run.txt pyproject.toml
 	@echo "installing pinned dependencies into .venv ..."

@@ -29,6 +29,7 @@ class Scraped:
     rules_dir: Path
     scrape_seconds: int = 5
     grafana_url: str = "http://127.0.0.1:3000"
+    api_host: str = "127.0.0.1"  # as it stands in a URL
     api_key: str = ""  # what the API asks for, its /metrics included
 
 
@@ -50,6 +51,7 @@ class Receivers:
 def render_prometheus(template: str, scraped: Scraped) -> str:
     """Return the text of prometheus.yml for `scraped`."""
     return Template(template).substitute(
+        api_host=scraped.api_host,
         api_port=scraped.api_port,
         metrics_port=scraped.metrics_port,
         flower_port=scraped.flower_port,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,10 +65,12 @@ def up() -> None:
     system = System(settings, lambda said: err.print(f"[yellow]{escape(said)}[/]"))
     signal.signal(signal.SIGINT, system.ask_to_stop)
     signal.signal(signal.SIGTERM, system.ask_to_stop)
+    signal.signal(signal.SIGHUP, system.ask_to_stop)
     try:
         with err.status("starting Redis, the workers, the API, Flower, Prometheus and Alertmanager ..."):
             system.start()
-        _welcome(system.settings, system.names(), time.monotonic() - began)
+        if not system.is_stopping:
+            _welcome(system.settings, system.names(), time.monotonic() - began)
         for found in system.critical_lines():
             out.print(
                 critical_line(
@@ -232,6 +235,7 @@ def tail(url: Url = "", key: Key = "") -> None:
             if position == "":
                 raise
             err.print(f"[yellow]{escape(str(error))}[/]")
+            threading.Event().wait(1)
 
 
 @app.command()
@@ -280,7 +284,9 @@ def _client(url: str, key: str) -> Client:
     from harkline.up import running_settings  # noqa: PLC0415
 
     running = running_settings(load_settings())
-    return Client(url or f"http://127.0.0.1:{running.api_port}", key or (running.keys[0] if running.keys else ""))
+    return Client(
+        url or f"http://{running.api_dial_host}:{running.api_port}", key or (running.keys[0] if running.keys else "")
+    )
 
 
 def _refuse_open_door(settings: Settings) -> None:
@@ -298,7 +304,7 @@ def _become(settings: Settings, program: programs.Program) -> None:
 
 
 def _welcome(settings: Settings, names: set[str], seconds: float) -> None:
-    base = f"http://127.0.0.1:{settings.api_port}"
+    base = f"http://{settings.api_dial_host}:{settings.api_port}"
     out.print(f"[bold green]harkline is up[/] after {seconds:.1f} s")
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("send lines to", f"[bold]{base}/logs[/]")

@@ -5,6 +5,7 @@ And how any sender should: retry what may be retried, always with the same Idemp
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import threading
@@ -49,8 +50,9 @@ class Client:
                 said = error.read().decode(errors="replace")
                 if error.code not in RETRYABLE or attempt == tries:
                     raise Refused(f"{self.url}{path} answered {error.code}: {said}") from None
-                pause = float(error.headers.get("Retry-After") or pause)
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                told = error.headers.get("Retry-After", "")
+                pause = float(told) if told.isdigit() else pause
+            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
                 if attempt == tries:
                     raise Refused(f"{self.url} cannot be reached: {error}; is `harkline up` running?") from None
             wait.wait(min(pause, _LONGEST_PAUSE_SECONDS))
@@ -89,7 +91,7 @@ class Client:
                         data = ""
         except urllib.error.HTTPError as error:
             raise Refused(f"{self.url}/stream answered {error.code}: {error.read().decode(errors='replace')}") from None
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             raise Refused(f"{self.url} cannot be reached: {error}") from None
 
     def _open(self, path: str, headers: dict[str, str], body: bytes | None = None) -> Any:

@@ -164,7 +164,9 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 def _system(settings: Settings) -> Iterator[Finding]:
     client = Client(
-        f"http://127.0.0.1:{settings.api_port}", settings.keys[0] if settings.keys else "", timeout_seconds=5
+        f"http://{settings.api_dial_host}:{settings.api_port}",
+        settings.keys[0] if settings.keys else "",
+        timeout_seconds=5,
     )
     try:
         ready = client.get("/readiness")
@@ -191,7 +193,7 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
     receivers = [
         name
         for name, value in (
-            ("webhook", settings.alert_webhook),
+            ("webhook", settings.alert_webhook.get_secret_value()),
             ("Slack", settings.slack_webhook.get_secret_value()),
             ("e-mail", settings.email_to),
         )

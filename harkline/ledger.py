@@ -6,6 +6,7 @@ a replica may lose the last answered writes. Why a stream and not Celery message
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -20,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from harkline import contract
-from harkline.errors import LedgerUnavailable
+from harkline.errors import ContractError, LedgerUnavailable
 
 if TYPE_CHECKING:
     from harkline.settings import Settings
@@ -230,6 +231,16 @@ class Ledger:
         states = {name.decode(): _worker_state(report) for name, report in reports.items()}
         return {name: state for name, state in states.items() if time.time() - state.at < fresh_seconds}
 
+    def forget_workers(self, silent_seconds: float = 600.0) -> None:
+        """Drop the reports of processes that have been silent for so long."""
+        try:
+            reports = cast("dict[bytes, bytes]", self.redis.hgetall(WORKERS))
+            gone = [name for name, report in reports.items() if time.time() - _worker_state(report).at > silent_seconds]
+            if gone:
+                self.redis.hdel(WORKERS, *gone)
+        except redis.RedisError as error:
+            raise LedgerUnavailable(str(error)) from error
+
     def stats(self) -> LedgerStats:
         """Read totals, backlog, the age of the oldest entry and Redis' memory."""
         try:
@@ -297,7 +308,12 @@ class Ledger:
         if not reply:
             return []
         items = reply[0][1] if isinstance(reply, list) else next(iter(reply.values()))[0]
-        return [(position.decode(), contract.decode_critical(fields[b"line"])) for position, fields in items]
+        lines = []
+        for position, fields in items:
+            # What a worker of another version wrote is skipped: it is for showing only, and a reader must not be stuck at it.
+            with contextlib.suppress(ContractError):
+                lines.append((position.decode(), contract.decode_critical(fields[b"line"])))
+        return lines
 
     def last_critical(self) -> str:
         """Return the position after which critical lines are new."""

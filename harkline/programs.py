@@ -59,10 +59,17 @@ def redis_program(settings: Settings) -> Program:
         "tcp-backlog 128",
     ]
     if url.password:
-        lines.append(f'requirepass "{unquote(url.password)}"')
+        password = unquote(url.password).replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(f'requirepass "{password}"')
+    program = find_redis()
+    if (folder / "appendonlydir").exists() and redis_version(program) < _LEAST_REDIS:
+        version = ".".join(str(part) for part in redis_version(program))
+        raise HarklineError(
+            f"{folder} was written by Redis 7 or newer, and {program} ({version}) would silently begin an empty one: put the newer redis-server on PATH"
+        )
     configuration = folder / "redis.conf"
     write_secret(configuration, "\n".join(lines) + "\n")
-    return Program("redis", [find_redis(), str(configuration)])
+    return Program("redis", [program, str(configuration)])
 
 
 def find_redis() -> str:
@@ -197,6 +204,7 @@ def prometheus_config(settings: Settings) -> str:
     """The prometheus.yml that the settings make, for a system on one machine."""
     folder = monitoring_dir(settings) / "prometheus"
     scraped = Scraped(
+        api_host=settings.api_dial_host,
         api_port=settings.api_port,
         metrics_port=settings.metrics_port,
         flower_port=settings.flower_port,
@@ -214,7 +222,7 @@ def alertmanager_config(settings: Settings) -> str:
     """The alertmanager.yml that the settings make; holds the receivers' secrets."""
     folder = monitoring_dir(settings) / "alertmanager"
     receivers = Receivers(
-        webhook=settings.alert_webhook,
+        webhook=settings.alert_webhook.get_secret_value(),
         slack_webhook=settings.slack_webhook.get_secret_value(),
         email_to=settings.email_to,
         email_from=settings.email_from,
@@ -222,7 +230,7 @@ def alertmanager_config(settings: Settings) -> str:
         smtp_user=settings.smtp_user,
         smtp_password=settings.smtp_password.get_secret_value(),
         smtp_require_tls=settings.smtp_require_tls,
-        watchdog_webhook=settings.watchdog_webhook,
+        watchdog_webhook=settings.watchdog_webhook.get_secret_value(),
     )
     return render_alertmanager((folder / "alertmanager.yml.tmpl").read_text(), receivers, folder)
 

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     idempotency_seconds: int = Field(600, ge=1, description="How long an Idempotency-Key is remembered.")
     verdicts_seconds: int = Field(300, ge=1, description="How long the verdicts of a waiting request are kept.")
     abandoned_seconds: float = Field(
-        5.0, ge=0.1, description="An entry untouched this long belongs to a dead worker and is handed to another."
+        10.0, ge=0.1, description="An entry untouched this long belongs to a dead worker and is handed to another."
     )
     max_deliveries: int = Field(
         3, ge=2, description="Deliveries after which an entry is suspected to kill workers and is taken apart."
@@ -140,7 +140,9 @@ class Settings(BaseSettings):
     )
 
     # Alerts
-    alert_webhook: str = Field("", description="URL that receives alerts as Alertmanager's webhook JSON.")
+    alert_webhook: SecretStr = Field(
+        SecretStr(""), description="URL that receives alerts as Alertmanager's webhook JSON."
+    )
     slack_webhook: SecretStr = Field(SecretStr(""), description="Slack incoming-webhook URL that receives alerts.")
     email_to: str = Field("", description="Address that receives alerts by e-mail.")
     email_from: str = Field("", description="Sender of alert e-mails.")
@@ -148,8 +150,8 @@ class Settings(BaseSettings):
     smtp_user: str = Field("", description="User at the mail relay.")
     smtp_password: SecretStr = Field(SecretStr(""), description="Password at the mail relay.")
     smtp_require_tls: bool = Field(True, description="Refuse a mail relay that offers no TLS.")
-    watchdog_webhook: str = Field(
-        "",
+    watchdog_webhook: SecretStr = Field(
+        SecretStr(""),
         description="URL of a dead man's switch outside this system: called every minute, it alarms when we fall silent.",
     )
     monitoring_dir: Path | None = Field(
@@ -180,6 +182,12 @@ class Settings(BaseSettings):
             return self.api_host == "localhost" or ipaddress.ip_address(self.api_host).is_loopback
         except ValueError:  # another name, which may mean anything
             return False
+
+    @property
+    def api_dial_host(self) -> str:
+        """The host under which this machine reaches its own API, ready for a URL: the bound address, or loopback where all are bound."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.api_host, self.api_host)  # noqa: S104 - compared, not bound
+        return f"[{host}]" if ":" in host else host
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 9.0
 READY_SECONDS = 60.0
 _LONGEST_RESTART_PAUSE_SECONDS = 10.0
+_LOG_BYTES = 10 * 2**20
 _PR_SET_PDEATHSIG = 1
 
 
@@ -48,6 +49,7 @@ class Running:
     process: subprocess.Popen[bytes]
     log: Path
     restarts: int = 0
+    buried: bool = False  # its death was seen, and what was left of its group is gone
     started: float = field(default_factory=time.monotonic)
 
 
@@ -59,6 +61,8 @@ class System:
         self._say = say
         self._running: list[Running] = []
         self._stopping = threading.Event()
+        self._asked_at = 0.0  # monotonic seconds
+        self._began_at = time.time()
         self._lock = _lock(settings)
 
     def start(self) -> None:
@@ -72,7 +76,9 @@ class System:
                     f"no Redis answers at {urlsplit(settings.redis).hostname}, and harkline starts one on this machine only"
                 )
             self._start(programs.redis_program(settings))
-            wait_for_redis(client, READY_SECONDS)
+            self._wait_for_redis(client)
+            if self._stopping.is_set():
+                return
         Ledger(client, settings).open()
         self._start(programs.worker_program(settings))
         self._start(programs.api_program(settings))
@@ -91,11 +97,12 @@ class System:
 
     def critical_lines(self) -> Iterator[CriticalLine]:
         """Yield critical lines as they are found, restarting programs that died meanwhile, until `stop` is asked for."""
-        ledger = Ledger(connect(self.settings, timeout_seconds=5.0), self.settings)
-        position = ledger.last_critical()
+        ledger = Ledger(connect(self.settings, timeout_seconds=1.5), self.settings)
+        position = ""
         while not self._stopping.is_set():
             self._mend()
             try:
+                position = position or ledger.last_critical()
                 for seen, line in ledger.critical_lines(position, block_seconds=0.5):
                     position = seen
                     yield line
@@ -103,13 +110,19 @@ class System:
                 self._stopping.wait(0.5)
 
     def ask_to_stop(self, *_: Any) -> None:
-        """Signal handler: end `critical_lines`, after which the caller stops the system."""
+        """Signal handler: end `start` or `critical_lines`, after which the caller stops the system."""
+        self._asked_at = self._asked_at or time.monotonic()
         self._stopping.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the end was asked for."""
+        return self._stopping.is_set()
 
     def stop(self) -> bool:
         """Stop everything within 10 s; returns whether all programs ended by themselves. What was accepted stays on disk and is counted at the next start."""
         self._stopping.set()
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = (self._asked_at or time.monotonic()) + STOP_SECONDS
         clean = True
         stores = [running for running in self._running if running.program.name == "redis"]
         for group in ([running for running in self._running if running not in stores], stores):
@@ -133,6 +146,8 @@ class System:
         logs = self.settings.data_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         log = logs / f"{program.name}.log"
+        if log.exists() and log.stat().st_size > _LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
         environment = process_environment(**(self.settings.environment() | program.environment))
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -153,12 +168,31 @@ class System:
             code = running.process.poll()
             if code is None:
                 continue
-            _signal(running, signal.SIGKILL)  # what is left of its process group
-            pause = min(_LONGEST_RESTART_PAUSE_SECONDS, 0.5 * 2**running.restarts)
+            if not running.buried:
+                _signal(running, signal.SIGKILL)  # what is left of its process group
+                running.buried = True
+            pause = min(_LONGEST_RESTART_PAUSE_SECONDS, 0.5 * 2 ** min(running.restarts, 8))
             if time.monotonic() - running.started < pause:
                 continue
             self._say(f"{running.program.name} ended with {code} and is started again (log: {running.log})")
-            self._start(running.program, running.restarts + 1 if time.monotonic() - running.started < 60 else 0)
+            try:
+                self._start(running.program, running.restarts + 1 if time.monotonic() - running.started < 60 else 0)
+            except OSError as error:  # no memory, no file handle, no disk: try again after the pause
+                self._say(f"{running.program.name} cannot be started: {error}")
+                running.started = time.monotonic()
+                running.restarts += 1
+
+    def _wait_for_redis(self, client: Any) -> None:
+        """Return once Redis answers (it may load a long file), or the end was asked for; raises with its log where it died."""
+        redis = self._running[-1]
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._stopping.wait(0.05):
+            if redis.process.poll() is not None:
+                raise HarklineError(f"redis ended with {redis.process.returncode} at start:\n{_tail(redis.log)}")
+            if _answers(client):
+                return
+            if time.monotonic() > deadline:
+                raise HarklineError(f"Redis did not answer within {READY_SECONDS:g} s:\n{_tail(redis.log)}")
 
     def _wait_until_ready(self, ledger: Ledger) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -172,9 +206,9 @@ class System:
                     )
             if self._stopping.is_set():
                 return
-            if not _healthy(f"http://127.0.0.1:{self.settings.api_port}/readiness"):
+            if not _healthy(f"http://{self.settings.api_dial_host}:{self.settings.api_port}/readiness"):
                 waiting_for = "the API"
-            elif not ledger.workers():
+            elif not any(state.at > self._began_at for state in ledger.workers().values()):
                 waiting_for = "a worker"
             else:
                 return
@@ -193,7 +227,8 @@ def running_settings(settings: Settings) -> Settings:
     """Return the settings of the system that runs on this data folder, or `settings` where none does."""
     try:
         state = json.loads(state_file(settings).read_text())
-    except (OSError, json.JSONDecodeError):
+        os.kill(state["pid"], 0)
+    except (OSError, json.JSONDecodeError):  # none runs, or one was killed and left its file
         return settings
     names = {f"HARKLINE_{name.upper()}": name for name in Settings.model_fields}
     return load_settings(
@@ -240,10 +275,17 @@ def _require_free_ports(settings: Settings) -> None:
     taken = []
     for name, host in wanted.items():
         port = getattr(settings, name)
-        with socket.socket() as probe:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        except OSError as error:
+            taken.append(
+                f"{host!r} is no address of this machine ({error.strerror}): set HARKLINE_{name.replace('port', 'host').upper()}"
+            )
+            continue
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((host, port))
+                probe.bind(address)
             except OSError as error:
                 taken.append(f"port {port} cannot be used ({error.strerror}): set HARKLINE_{name.upper()} to another")
     if taken:

@@ -10,11 +10,13 @@ local claimed, deliveries, lines = {}, 1, 0
 if ARGV[6] == '1' then
     redis.call('DEL', bell)
 end
-for _, entry in ipairs(redis.call('XAUTOCLAIM', stream, group, consumer, abandoned_ms, '0-0', 'COUNT', 1)[2]) do
+-- Not XAUTOCLAIM: it looks at ten pending entries a call, and would not find one behind ten that are being worked on.
+for _, abandoned in ipairs(redis.call('XPENDING', stream, group, 'IDLE', abandoned_ms, '-', '+', 1)) do
+    local entry = redis.call('XCLAIM', stream, group, consumer, abandoned_ms, abandoned[1])[1]
     -- Redis 6.2 returns an entry that was deleted meanwhile as nil
     if entry and entry[2] then
         claimed[1] = entry
-        deliveries = redis.call('XPENDING', stream, group, entry[1], entry[1], 1)[1][4]
+        deliveries = abandoned[4] + 1
     end
 end
 while #claimed == 0 or (deliveries == 1 and lines < wanted) do

@@ -235,3 +235,17 @@ def test_a_dead_redis_is_unavailable_at_once(settings: Settings) -> None:
         with pytest.raises(LedgerUnavailable):
             call()
     assert time.monotonic() - began < 1.0
+
+
+def test_an_abandoned_entry_is_found_behind_many_that_are_worked_on(quick: Ledger) -> None:
+    """A dead process' entry is taken over however many older entries others hold and touch."""
+    for _ in range(16):
+        quick.append([request(1)], BOUND)
+    held = quick.claim("busy", 15).entries
+    [dead] = quick.claim("dead", 1).entries
+
+    def taken() -> bool:
+        assert quick.touch("busy", held) == len(held)
+        return quick.claim("alive", 1).entries == [dead]
+
+    wait_for(taken, 5, "the abandoned entry", QUICK / 5)

@@ -27,11 +27,17 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# Distinct lines per model call: about a second of one core, so that a long batch can say between calls that it is alive.
-CALL_LINES = 256
+# Distinct lines per model call: a fraction of a second of one core, long lines on a busy one included a few seconds, so that a long batch can say
+# between calls that it is alive.
+CALL_LINES = 64
+_NORMALISE_LINES = 1024
 _CANARY = "info | started"
 _CRITICAL_LEVELS = frozenset(("error", "critical"))
 _CRITICAL_COLUMNS = [LEVELS.index("error"), LEVELS.index("critical")]
+
+
+class ClaimLost(Exception):
+    """Everything claimed was taken over by another process while we worked on it: it will be counted there."""
 
 
 class Scorer(Protocol):
@@ -75,7 +81,11 @@ class Classifier:
 
     def classify(self, lines: Sequence[LogLine], between_calls: Callable[[], None] = lambda: None) -> Classified:
         """Judge every line. `between_calls` is called between model calls, so that the caller can keep its claim on a long batch."""
-        normalised = [normalise(line.message, line.level) for line in lines]
+        normalised: list[Normalised] = []
+        for start in range(0, len(lines), _NORMALISE_LINES):
+            if start:
+                between_calls()
+            normalised += [normalise(line.message, line.level) for line in lines[start : start + _NORMALISE_LINES]]
         distinct = {line.model_input: line for line in normalised}
         verdicts: dict[str, Verdict] = {}
         raised: dict[str, str] = {}
@@ -124,8 +134,7 @@ class Classifier:
             verdicts[model_input] = _verdict(judgement, distinct[model_input], "cache", model)
         metrics.cache_misses.inc(len(misses))
         for start in range(0, len(misses), CALL_LINES):
-            if start:
-                between_calls()
+            between_calls()
             fresh = self._predict(model, misses[start : start + CALL_LINES], raised)
             for model_input, judgement in fresh.items():
                 self._process_cache.put(model_input, judgement)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from harkline import contract
 from harkline.contract import SERVICE_OTHER, SERVICE_UNKNOWN, CriticalLine, DeadLetter
-from harkline.errors import ContractError
+from harkline.errors import ContractError, LedgerUnavailable
 from harkline.ledger import Commit
 from harkline.logs import get_logger
-from harkline_workers.classify import Classified
+from harkline_workers.classify import ClaimLost, Classified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +75,10 @@ class Drain:
             if not claim.entries:
                 return counted
             started = time.perf_counter()
-            lines = self._work(claim)
+            try:
+                lines = self._work(claim)
+            except ClaimLost:
+                lines = 0
             if lines:
                 self._line_seconds += _SMOOTHING * ((time.perf_counter() - started) / lines - self._line_seconds)
             counted += lines
@@ -127,6 +130,8 @@ class Drain:
                 held = self._ledger.touch(self._consumer, entries)
                 if held < len(entries):
                     log.warning("entries_taken_from_us", lost=len(entries) - held)
+                if held == 0:
+                    raise ClaimLost
 
         return keep
 
@@ -163,10 +168,17 @@ class Drain:
         new = services - self._services
         if not new or self._services_full:
             return
-        admitted = self._ledger.admit_services(sorted(new))
+        try:
+            admitted = self._ledger.admit_services(sorted(new))
+            if len(admitted) < len(new):
+                # Full for good: those that other processes admitted meanwhile are labels here too.
+                admitted |= self._ledger.services()
+                self._services_full = True
+        except LedgerUnavailable as error:
+            log.warning("services_not_admitted", error=str(error), consequence="counted as other")
+            return
         self._services |= admitted
         self._metrics.know_services(sorted(admitted))
-        self._services_full = len(admitted) < len(new)
 
     def know_services(self, services: set[str]) -> None:
         """Take over the services admitted before this process started, so that their counters exist at 0 from the start."""

@@ -1,8 +1,8 @@
 """Find the line that kills workers. A raise is caught where it happens; a kill leaves only what was written down before it.
 
 An entry that was delivered too often is judged in ranges of lines. Which range is on the table is kept in Redis before it is judged; the next
-delivery finds it there, knows that it killed its judge, and halves it. After about log2(lines) deaths the culprit stands alone: it is judged by the
-rules, counted, and set aside as a dead letter in the same commit. Innocent lines get their model verdict.
+delivery finds it there, knows that it killed its judge, and halves it. After about log2(lines) deaths the culprit stands alone, and dies once more,
+to be sure: it is judged by the rules, counted, and set aside as a dead letter in the same commit. Innocent lines get their model verdict.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import redis
 from harkline.errors import LedgerUnavailable
 from harkline.ledger import suspect_key
 from harkline.logs import get_logger
-from harkline_workers.classify import Classified
+from harkline_workers.classify import ClaimLost, Classified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,7 @@ class Suspicion(msgspec.Struct):
     ranges: list[tuple[int, int]]  # to judge, in order
     on_table: tuple[int, int] | None = None  # being judged when the last process died, if it did
     culprits: list[int] = []
+    accused: list[int] = []  # alone on the table once when their process died: perhaps by chance
 
 
 _decoder = msgspec.json.Decoder(Suspicion)
@@ -55,19 +56,36 @@ class Isolation:
             start, end = suspicion.on_table
             at = suspicion.ranges.index(suspicion.on_table)
             log.warning("suspect_killed_worker", entry=entry, start=start, end=end)
-            if end - start == 1:
+            if end - start > 1:
+                _halve(suspicion, at)
+            elif start in suspicion.accused:
                 suspicion.ranges.pop(at)
                 suspicion.culprits.append(start)
             else:
-                middle = (start + end) // 2
-                suspicion.ranges[at : at + 1] = [(start, middle), (middle, end)]
+                suspicion.accused.append(start)
         verdicts: dict[int, Classified] = {}
+        at = 0
+        while at < len(suspicion.ranges):
+            start, end = suspicion.on_table = suspicion.ranges[at]
+            self._write(entry, suspicion)
+            try:
+                verdicts[start] = judge_range(start, end)
+            except (LedgerUnavailable, ClaimLost):
+                # Not these lines' doing.
+                suspicion.on_table = None
+                self._write(entry, suspicion)
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a line makes raise, the others must be judged
+                log.error("suspect_raised", entry=entry, start=start, end=end, error=f"{type(error).__name__}: {error}")
+                if end - start > 1:
+                    _halve(suspicion, at)
+                else:
+                    suspicion.ranges.pop(at)
+                    suspicion.culprits.append(start)
+            else:
+                at += 1
         for position in suspicion.culprits:
             verdicts[position] = judge_by_rules(position)
-        for start, end in suspicion.ranges:
-            suspicion.on_table = (start, end)
-            self._write(entry, suspicion)
-            verdicts[start] = judge_range(start, end)
         suspicion.on_table = None
         self._write(entry, suspicion)
         return _joined(verdicts, set(suspicion.culprits))
@@ -86,6 +104,12 @@ class Isolation:
             raise LedgerUnavailable(str(error)) from error
 
 
+def _halve(suspicion: Suspicion, at: int) -> None:
+    start, end = suspicion.ranges[at]
+    middle = (start + end) // 2
+    suspicion.ranges[at : at + 1] = [(start, middle), (middle, end)]
+
+
 def _joined(parts: dict[int, Classified], culprits: set[int]) -> Classified:
     verdicts = []
     poison = {}
@@ -93,5 +117,5 @@ def _joined(parts: dict[int, Classified], culprits: set[int]) -> Classified:
         part = parts[start]
         poison.update({start + at: reason for at, reason in part.poison.items()})
         verdicts += part.verdicts
-    poison.update(dict.fromkeys(culprits, "killed its worker"))
+    poison.update(dict.fromkeys(culprits, "killed its worker, or raised"))
     return Classified(verdicts, poison)

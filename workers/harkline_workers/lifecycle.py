@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
+FORGET_EVERY_SWEEPS = 300
 HEARTBEAT_SECONDS = 5.0
 # Commits and claims are short, but a Redis that rewrites its file may take a moment; a worker can wait longer than a sender.
 WORKER_REDIS_SECONDS = 5.0
@@ -61,6 +62,7 @@ class Lifecycle:
         self._exposition: Exposition | None = None
         self._drain: Drain | None = None
         self._parent = os.getpid()
+        self._sweeps = 0
 
     def connect_signals(self) -> None:
         """Hook into Celery's signals; Celery calls the receivers, in the process and at the moment each one names."""
@@ -81,21 +83,28 @@ class Lifecycle:
         for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines per doorbell; Flower shows tasks
             logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
         log.info("settings", **self._settings.shown())
-        shutil.rmtree(self._multiproc_dir, ignore_errors=True)
-        self._multiproc_dir.mkdir(parents=True)
-        client = connect(self._settings)
+        self._sweeper = Ledger(connect(self._settings), self._settings)
         # Its own client: a scrape must not wait behind a sweep.
         collector = LedgerCollector(Ledger(connect(self._settings), self._settings))
-        self._exposition = Exposition(
-            self._settings.metrics_host, self._settings.metrics_port, self._multiproc_dir, [collector]
-        )
+        host, port = self._settings.metrics_host, self._settings.metrics_port
+        try:
+            self._exposition = Exposition(host, port, self._multiproc_dir, [collector])
+            # Only after the port is ours: until then the folder may be another worker's.
+            shutil.rmtree(self._multiproc_dir, ignore_errors=True)
+            self._multiproc_dir.mkdir(parents=True)
+        except OSError as error:
+            log.error("metrics_not_served", host=host, port=port, why=str(error), cure="set HARKLINE_METRICS_PORT")
+            # Celery goes on after an Exception of a signal's receiver; a worker without metrics and sweep must not.
+            raise SystemExit(1) from error
         self._exposition.start()
-        self._sweeper = Ledger(client, self._settings)
 
     def sweep(self) -> None:
         """In the parent, every second: ring where work waits and no bell is up. Blocks at most for Redis' timeout."""
         self._forget_dead_children()
+        self._sweeps += 1
         try:
+            if self._sweeps % FORGET_EVERY_SWEEPS == 0:
+                self._sweeper.forget_workers()
             if self._sweeper.sweep():
                 ring(self._app)
         except LedgerUnavailable as error:

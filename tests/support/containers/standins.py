@@ -75,13 +75,11 @@ def _make_python(engine: Engine, tag: str) -> None:
             "ENV LANG=C.UTF-8",
             'CMD ["python3"]',
         ]
-        packed = subprocess.Popen(
-            ["tar", "-C", root, "--numeric-owner", "--one-file-system", "-c", "."], stdout=subprocess.PIPE
-        )
-        engine.docker(
-            "import", *(part for change in changes for part in ("--change", change)), "-", tag, stdin=packed.stdout
-        )
-        if packed.wait():
+        options = [part for change in changes for part in ("--change", change)]
+        pack = ["tar", "-C", root, "--numeric-owner", "--one-file-system", "-c", "."]
+        with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
+            engine.docker("import", *options, "-", tag, stdin=packed.stdout)
+        if packed.returncode:
             pytest.skip(f"{root} could not be packed")
 
 
