@@ -106,7 +106,7 @@ def test_every_service_runs_as_a_user(service: str) -> None:
         assert options["user"].partition(":")[0] not in ("", "0", "root")
 
 
-@pytest.mark.parametrize("service", set(SERVICES) - {"config"})
+@pytest.mark.parametrize("service", sorted(set(SERVICES) - {"config"}))
 def test_every_service_says_how_it_is(service: str) -> None:
     """A health check, a restart, and no start before what it depends on is healthy."""
     options = SERVICES[service]
