@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from harkline.contract import CriticalLine
 
-STOP_SECONDS = 9.0
+STOP_SECONDS = 7.0
 READY_SECONDS = 60.0
 _LONGEST_RESTART_PAUSE_SECONDS = 10.0
 _LOG_BYTES = 10 * 2**20
@@ -97,13 +97,13 @@ class System:
 
     def critical_lines(self) -> Iterator[CriticalLine]:
         """Yield critical lines as they are found, restarting programs that died meanwhile, until `stop` is asked for."""
-        ledger = Ledger(connect(self.settings, timeout_seconds=1.5), self.settings)
+        ledger = Ledger(connect(self.settings, timeout_seconds=1.0), self.settings)
         position = ""
         while not self._stopping.is_set():
             self._mend()
             try:
                 position = position or ledger.last_critical()
-                for seen, line in ledger.critical_lines(position, block_seconds=0.5):
+                for seen, line in ledger.critical_lines(position, block_seconds=0.3):
                     position = seen
                     yield line
             except LedgerUnavailable:
