@@ -50,10 +50,10 @@ format: .venv/tested ## format the code
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-train: .venv/trained ## train the model from the corpus (an hour or so on CPU)
+train: .venv/trained ## train the model from the corpus (four runs; about an hour of CPU time)
 	@$(BIN)/python -m harkline_training train
 
-evaluate: .venv/trained ## measure the shipped model against its baselines
+evaluate: .venv/trained ## measure what `make train` made, and the shipped model, against the baselines
 	@$(BIN)/python -m harkline_training evaluate
 
 secrets: install ## write .env with generated secrets for docker compose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from pathlib import Path
@@ -43,7 +44,7 @@ limit_request_fields = 100
 limit_request_field_size = 8190
 # The heartbeat file: on a disk, a slow write would look like a hung worker.
 if Path("/dev/shm").is_dir():  # noqa: S108 - gunicorn makes a private, unlinked file there
-    worker_tmp_dir = "/dev/shm"  # noqa: S108
+    worker_tmp_dir = "/dev/shm"  # noqa: S108 - the same
 control_socket_disable = True
 # Paths hold log lines, so there is no access log; requests are counted in /metrics.
 accesslog = None
@@ -89,7 +90,6 @@ def _stop_with(worker: Any, parts: Any) -> None:
 
 
 def _use_our_logs() -> None:
-    import logging  # noqa: PLC0415
 
     for name in ("gunicorn.error", "gunicorn.access"):
         logger = logging.getLogger(name)

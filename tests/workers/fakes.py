@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ class FakeModel:
     version = "fake-1"
     threshold = 0.5
 
-    def __init__(self) -> None:
+    def __init__(self, before_scoring: Callable[[Sequence[str]], None] = lambda _: None) -> None:
+        self._before_scoring = before_scoring
         self.calls: list[list[str]] = []
         self.broken = False
 
@@ -27,6 +28,7 @@ class FakeModel:
 
     def predict(self, inputs: Sequence[str]) -> NDArray[np.float32]:
         """Return (n, 5) probabilities."""
+        self._before_scoring(inputs)
         if self.broken or any("poison" in model_input for model_input in inputs):
             raise RuntimeError("the fake model was told to raise")
         self.calls.append(list(inputs))

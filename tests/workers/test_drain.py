@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -24,9 +25,9 @@ from tests.workers.fakes import FakeModel
 class Process:
     """One worker process, without Celery around it."""
 
-    def __init__(self, settings: Settings, name: str = "p1") -> None:
+    def __init__(self, settings: Settings, name: str = "p1", model: FakeModel | None = None) -> None:
         self.registry = CollectorRegistry()
-        self.model = FakeModel()
+        self.model = model or FakeModel()
         self.rung = 0
         client = connect(settings)
         metrics = WorkerMetrics(self.registry)
@@ -115,16 +116,13 @@ def test_a_process_that_dies_before_its_commit_loses_nothing(ledger: Ledger, hur
 def test_a_process_that_was_overtaken_counts_nothing(ledger: Ledger, settings: Settings) -> None:
     """A process that commits what another has counted adds nothing, neither to the ledger nor to its own metrics."""
     append(ledger, "bad")
-    slow = Process(settings, "slow")
     fast = Ledger(connect(settings), settings)
-    classify = slow.drain._classifier.classify
 
-    def overtaken(lines, between_calls):  # type: ignore[no-untyped-def]
+    def overtake(_: Sequence[str]) -> None:
         [entry] = fast.redis.xpending_range(ledger_module.LEDGER, ledger_module.GROUP, "-", "+", 1)
         assert fast.commit([ledger_module.Commit(entry["message_id"].decode(), 1, 1)]) == [True]
-        return classify(lines, between_calls)
 
-    slow.drain._classifier.classify = overtaken  # type: ignore[method-assign]
+    slow = Process(settings, "slow", FakeModel(overtake))
     assert slow.drain.run() == 0
     assert ledger.stats().lines == 1
     assert slow.value("log_severity_total", severity="critical", service="unknown") == 0
@@ -160,16 +158,12 @@ def test_a_line_that_kills_its_process_is_found_and_set_aside(ledger: Ledger, hu
     messages[11] = killer
     append(ledger, *messages)
 
+    def die_of_killer(inputs: Sequence[str]) -> None:
+        if any(killer in model_input for model_input in inputs):
+            raise Killed
+
     def life(at: int) -> bool:
-        process = Process(hurried, f"life {at}")
-        predict = process.model.predict
-
-        def deadly(inputs):  # type: ignore[no-untyped-def]
-            if any(killer in model_input for model_input in inputs):
-                raise Killed
-            return predict(inputs)
-
-        process.model.predict = deadly  # type: ignore[method-assign]
+        process = Process(hurried, f"life {at}", FakeModel(die_of_killer))
         with contextlib.suppress(Killed):
             process.drain.run()
         return ledger.stats().lines == 16

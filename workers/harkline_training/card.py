@@ -16,7 +16,7 @@ line's tokens. It reads one normalised log line and gives the probabilities of `
 `critical`. P(error) + P(critical) is the score; at {threshold:.3f} or more the line is critical: a person on call
 would want to be told.
 
-Made by `python -m harkline_training train`, from the corpus in `workers/harkline_training/corpus` and nothing else.
+Trained on the corpus in `workers/harkline_training/corpus` and nothing else, with the recipe below.
 
 ## Files
 
