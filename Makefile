@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 SOURCES := harkline api workers tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test lint format evaluate train secrets compose-test lock clean
+.PHONY: help run install test lint format evaluate train bench secrets compose-test lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -53,8 +53,11 @@ format: .venv/tested ## format the code
 train: .venv/trained ## train the model from the corpus (four runs; about an hour of CPU time)
 	@$(BIN)/python -m harkline_training train
 
-evaluate: .venv/trained ## measure what `make train` made, and the shipped model, against the baselines
+evaluate: .venv/trained ## measure the shipped model against the baselines; after `make train` on unseen systems too
 	@$(BIN)/python -m harkline_training evaluate
+
+bench: .venv/trained ## measure it beside the demo's way on this machine (about 20 minutes; ARGS=--quick to try, ARGS=--help for more)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 secrets: install ## write .env with generated secrets for docker compose
 	@$(BIN)/harkline secrets

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -38,6 +38,9 @@ Url = Annotated[
     str, typer.Option(help="The API. Default: the system that runs on this machine.", envvar="HARKLINE_PUBLIC_URL")
 ]
 Key = Annotated[str, typer.Option(help="The API key to present. Default: the first of HARKLINE_API_KEYS.")]
+
+# For commands that are another program's: every argument is for that one, --help included.
+PASSED_ON: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
 def main() -> None:
@@ -238,6 +241,30 @@ def tail(url: Url = "", key: Key = "") -> None:
             threading.Event().wait(1)
 
 
+@app.command(context_settings=PASSED_ON)
+def classify(context: typer.Context) -> None:
+    """Judge the lines of a file or of standard input; no server is needed."""
+    _become_command(context, "harkline_workers.commands.classify")
+
+
+@app.command(context_settings=PASSED_ON)
+def calibrate(context: typer.Context) -> None:
+    """Set the model's threshold for logs of your own, by a budget of false alarms."""
+    _become_command(context, "harkline_workers.commands.calibrate")
+
+
+@app.command(context_settings=PASSED_ON)
+def train(context: typer.Context) -> None:
+    """Teach the model with labelled lines of your own."""
+    _become_command(context, "harkline_training.teach")
+
+
+@app.command(context_settings=PASSED_ON)
+def model(context: typer.Context) -> None:
+    """Show and choose the model that workers serve."""
+    _become_command(context, "harkline_workers.commands.model")
+
+
 @app.command()
 def settings(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the README's table.")] = False,
@@ -295,6 +322,14 @@ def _refuse_open_door(settings: Settings) -> None:
             f"the API would listen on {settings.api_host} for anyone: set HARKLINE_API_KEYS "
             "(make one with `harkline settings --new-key`), or HARKLINE_API_HOST=127.0.0.1"
         )
+
+
+def _become_command(context: typer.Context, module: str) -> None:
+    """Replace this process by a command that lives where we may not import, with all its arguments."""
+    from harkline.programs import command_program  # noqa: PLC0415
+
+    settings = load_settings()
+    _become(settings, command_program(settings, str(context.info_name), module, context.args))
 
 
 def _become(settings: Settings, program: programs.Program) -> None:

@@ -46,10 +46,38 @@ class LogBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     lines: list[LogLine]
     keep_verdicts: bool = False  # the sender waits for them, or will ask
+    explain: bool = False  # and wants to know why
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=False):
-    """What was decided of one line. `score` is the calibrated probability of `critical`, or 1 or 0 where a rule or an override decided."""
+class WordEffect(msgspec.Struct, frozen=True, gc=False):
+    """A word of a line, and how far it moved the log-odds of critical, in nats; None where a rule decided, and this is what it went by."""
+
+    word: str
+    effect: float | None
+
+
+class Neighbour(msgspec.Struct, frozen=True, gc=False):
+    """An example of the corpus, what it was labelled, and how like it a line is to the model, 0..1."""
+
+    template: str
+    level: str
+    system: str
+    similarity: float
+
+
+class Explanation(msgspec.Struct, frozen=True, gc=False):
+    """Why a verdict is what it is: the words that moved it, the most telling first, and what the line is like."""
+
+    words: list[WordEffect]
+    nearest: list[Neighbour]
+    said_by: str  # "model", or the rule or override that decided, in its own words
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What was decided of one line. `score` is the calibrated probability of `critical`, or 1 or 0 where a rule or an override decided.
+
+    `omit_defaults`: whoever did not ask for an explanation finds no trace of it.
+    """
 
     severity: Severity
     score: float
@@ -59,6 +87,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=False):
     why: str
     degraded: bool
     model: str
+    explanation: Explanation | None = None  # only where the sender asked for it
 
 
 class CriticalLine(msgspec.Struct, frozen=True, gc=False):

@@ -3,6 +3,8 @@
 HarklineError
  |- SettingsError          a setting is missing or wrong; told at start, all of them at once
  |- ContractError          bytes that are not one of our messages, or of a version we do not speak
+ |- Undecodable            a body that is none of the forms we read (harkline.lines)
+ |- Unreadable             a file that cannot be read to its end (harkline.lines)
  |- ModelError             the model folder cannot be used; says which file and why
  |- LedgerError
      |- LedgerUnavailable  Redis did not answer in time, refused, or is full: the sender may retry

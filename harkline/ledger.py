@@ -114,7 +114,7 @@ class WorkerState(msgspec.Struct, frozen=True):
 
     model: str  # version, "" without one
     degraded: bool
-    why: str  # it is degraded
+    why: str  # it is degraded, or could not take up another model
     at: float  # seconds since the epoch
 
 

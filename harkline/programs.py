@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _LEAST_REDIS = (7, 0)
 # Flower's table of tasks; 100,000 is its default, and a memory leak in all but name.
 _FLOWER_TASKS = 10_000
+# Packages whose commands we become: what they are, and the extra that brings what they need.
+_COMMAND_PACKAGES = {
+    "harkline_workers": ("the worker", "worker"),
+    "harkline_training": ("the training", "train"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,20 @@ def redis_program(settings: Settings) -> Program:
     configuration = folder / "redis.conf"
     write_secret(configuration, "\n".join(lines) + "\n")
     return Program("redis", [program, str(configuration)])
+
+
+def command_program(settings: Settings, name: str, module: str, arguments: list[str]) -> Program:
+    """A command of the workers or of the training (`python -m module`): what we may not import, we become."""
+    package = module.partition(".")[0]
+    if find_spec(package) is None or find_spec(module) is None:
+        what, extra = _COMMAND_PACKAGES[package]
+        raise ProgramMissing(
+            f"`harkline {name}` needs {what}, which is not installed here: pip install 'harkline[{extra}]'"
+        )
+    # Judging takes the threads that a worker's process has; training takes what there is.
+    threads = _model_threads(settings) if package == "harkline_workers" else {}
+    # -P: run among logs of unknown origin, Python must not take a redis.py that lies there for its own.
+    return Program(name, [sys.executable, "-P", "-m", module, *arguments], threads)
 
 
 def find_redis() -> str:
@@ -134,8 +153,7 @@ def worker_program(settings: Settings) -> Program:
         "--loglevel",
         settings.log_level,
     ]
-    threads = {"OMP_NUM_THREADS": str(settings.model_threads), "TOKENIZERS_PARALLELISM": "false"}
-    return Program("worker", command, {"PROMETHEUS_MULTIPROC_DIR": str(folder)} | threads)
+    return Program("worker", command, {"PROMETHEUS_MULTIPROC_DIR": str(folder)} | _model_threads(settings))
 
 
 def flower_program(settings: Settings) -> Program:
@@ -246,6 +264,10 @@ def write_secret(path: Path, text: str) -> None:
     path.touch(mode=0o600, exist_ok=True)
     path.chmod(0o600)
     path.write_text(text)
+
+
+def _model_threads(settings: Settings) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(settings.model_threads), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def _module(name: str) -> list[str]:

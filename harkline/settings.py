@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from harkline.errors import SettingsError
@@ -21,11 +21,37 @@ PREFIX = "HARKLINE_"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
+# What a label of a Hugging Face checkpoint can mean: one of our levels, or a severity, for a model that only knows two.
+LABEL_WORDS = ("debug", "info", "warning", "error", "critical", "not_critical")
+
 
 def _redis_scheme(value: SecretStr) -> SecretStr:
     if value.get_secret_value() and not value.get_secret_value().startswith(("redis://", "rediss://")):
         raise ValueError("must start with redis:// or rediss://")
     return value
+
+
+def _none_where_empty(value: object) -> object:
+    # An empty variable is how compose files and .env files say "not set".
+    return None if value == "" else value
+
+
+def _known_words(value: str) -> str:
+    _label_pairs(value)
+    return value
+
+
+def _label_pairs(value: str) -> dict[str, str]:
+    """Read `LABEL_0=info,LABEL_1=critical`; the last `=` of a part separates, since a label may hold others. Raises ValueError."""
+    pairs: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        label, separator, word = (piece.strip() for piece in part.rpartition("="))
+        if not separator or not label or word not in LABEL_WORDS:
+            raise ValueError(f"each part must be LABEL=word, the word one of {', '.join(LABEL_WORDS)}")
+        if label in pairs:
+            raise ValueError("a label is given twice")
+        pairs[label] = word
+    return pairs
 
 
 class Settings(BaseSettings):
@@ -88,6 +114,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Most requests per API process that wait for verdicts at once, never more than half its threads; further ones are answered without.",
     )
+    explain_max_lines: int = Field(
+        20,
+        ge=0,
+        description="Most lines in one request with `?explain=true`: each costs a worker as much as some sixty new lines. 0 turns explanations off.",
+    )
     stream_max_clients: int = Field(
         4, ge=0, description="Most readers of /stream per API process, never more than a quarter of its threads."
     )
@@ -123,10 +154,30 @@ class Settings(BaseSettings):
 
     # The workers
     worker_processes: int = Field(0, ge=0, le=256, description="Processes of one CPU worker. 0: as many as cores.")
-    backend: Literal["onnx", "torch"] = Field(
-        "onnx", description="Runtime of the model: onnx (CPU) or torch (GPU, and CPU reference)."
+    model: str = Field(
+        "",
+        description="The model to serve: a folder (harkline's own or a Hugging Face sequence-classification checkpoint), or a hub id as "
+        "`org/name` or `org/name@revision`. Empty: the one chosen with `harkline model`, else the one that ships with harkline.",
     )
-    model_dir: Path | None = Field(None, description="Folder of the model. Empty: the weights that ship with harkline.")
+    model_dir: Annotated[Path | None, BeforeValidator(_none_where_empty)] = Field(
+        None, description="The same for a folder alone, never looked up on a hub; set one of the two."
+    )
+    model_labels: Annotated[str, AfterValidator(_known_words)] = Field(
+        "",
+        description="What the labels of a Hugging Face checkpoint mean, as `LABEL_0=info,LABEL_1=critical`; the words are debug, info, warning, error, "
+        "critical and not_critical.",
+    )
+    model_threshold: Annotated[float | None, BeforeValidator(_none_where_empty)] = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Score from which a Hugging Face checkpoint's line is critical, 0.5 where it is empty; harkline's own models carry theirs.",
+    )
+    backend: Literal["onnx", "torch"] = Field(
+        "onnx",
+        description="Runtime of harkline's own models: onnx (CPU) or torch (GPU, and CPU reference); a Hugging Face checkpoint runs in transformers, "
+        "in one process where this is torch.",
+    )
     model_threads: int = Field(1, ge=1, description="Threads of the model in each process.")
     claim_lines: int = Field(
         2048, ge=1, description="Most lines that one claim asks for; a claim adapts to the measured speed."
@@ -169,6 +220,18 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="json, console, or auto: console on a terminal, json elsewhere."
     )
+
+    @field_validator("model_dir")
+    @classmethod
+    def _one_model(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("model"):
+            raise ValueError("HARKLINE_MODEL names a model already: set one of the two")
+        return value
+
+    @property
+    def label_words(self) -> dict[str, str]:
+        """What the labels of a checkpoint mean: label -> one of LABEL_WORDS."""
+        return _label_pairs(self.model_labels)
 
     @property
     def redis(self) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from harkline.contract import SEVERITIES, SOURCES
-from harkline_api.lines import MAX_FIELD_CHARS, MAX_LABEL_CHARS, MAX_LABELS
+from harkline.lines.incoming import MAX_FIELD_CHARS, MAX_LABEL_CHARS, MAX_LABELS
+from harkline.lines.timestamps import LAST_SECOND
 from harkline_api.refusals import CODES, LINE_CODES
-from harkline_api.timestamps import LAST_SECOND
 
 Json = dict[str, Any]
 
@@ -67,6 +67,52 @@ LINE: Json = {
 }
 TEXT_LINE: Json = {"type": "string", "pattern": r"\S", "description": "A line that is only a message."}
 
+EXPLANATION: Json = {
+    "type": "object",
+    "required": ["words", "nearest", "said_by"],
+    "description": "Why the verdict is what it is.",
+    "properties": {
+        "words": {
+            "type": "array",
+            "description": "The words of the template (of long lines: spans of words) that moved the score, the most telling first.",
+            "items": {
+                "type": "object",
+                "required": ["word", "effect"],
+                "properties": {
+                    "word": {
+                        "type": "string",
+                        "description": "`level=error` and the like is the level that the line carries.",
+                    },
+                    "effect": {
+                        "type": ["number", "null"],
+                        "description": (
+                            "By how much it moved the log-odds of critical, in nats: positive towards critical. Found by taking the word out. "
+                            "Null where a rule decided, and these are the words that it went by."
+                        ),
+                    },
+                },
+            },
+        },
+        "nearest": {
+            "type": "array",
+            "description": "The examples that the line is most like to the model, of those it learned from. Empty where the model has none to compare with.",
+            "items": {
+                "type": "object",
+                "required": ["template", "level", "system", "similarity"],
+                "properties": {
+                    "template": {"type": "string"},
+                    "level": {"type": "string", "description": "What it was labelled."},
+                    "system": {"type": "string", "description": "What kind of system would write it."},
+                    "similarity": {"type": "number", "minimum": 0, "maximum": 1},
+                },
+            },
+        },
+        "said_by": {
+            "type": "string",
+            "description": "`model`, or the rule or override that decided, in its own words.",
+        },
+    },
+}
 VERDICT: Json = {
     "type": "object",
     "required": ["severity", "score", "level", "template", "source", "why", "degraded", "model"],
@@ -87,6 +133,10 @@ VERDICT: Json = {
         "why": {"type": "string"},
         "degraded": {"type": "boolean", "description": "No model could answer; the rules did."},
         "model": {"type": "string", "description": "Version of the model."},
+        "explanation": {
+            "$ref": "#/components/schemas/Explanation",
+            "description": "Only where it was asked for (see the calls that send), and a worker found the time.",
+        },
     },
 }
 REJECTED: Json = {
@@ -158,6 +208,10 @@ LINE_PARAMETERS: list[Json] = [
 # takes one key for many bodies would be told, rightly, that it must not.
 RETRYING = """To make a retry safe, send an `Idempotency-Key` header (1 to 255 visible ASCII characters, new for each request). The same key with the
 same body within HARKLINE_IDEMPOTENCY_SECONDS is answered as the first time and not counted again; with another body it is refused."""
+# In words for the same reason: it is good only beside another parameter, `wait`.
+EXPLAINING = """To learn why a verdict is what it is, say `?wait=SECONDS&explain=true`: each verdict then has an `explanation`, here or in
+GET /batches/{batch}. For at most HARKLINE_EXPLAIN_MAX_LINES lines in a request, as each costs a worker about a tenth of a second; without `wait` it is
+refused."""
 JOIN: Json = {
     "name": "join",
     "in": "query",
@@ -225,7 +279,15 @@ def send_operation(name: str, summary: str, success: int, *, parameters: list[Js
         "At least one line is accepted: durable, and about to be counted exactly once.", ref("Accepted")
     )
     responses = {str(success): accepted, **refusals(*SEND_STATUSES)}
-    return operation(name, summary, responses, parameters=parameters, description=RETRYING, tags=["send"], **more)
+    return operation(
+        name,
+        summary,
+        responses,
+        parameters=parameters,
+        description=f"{RETRYING}\n\n{EXPLAINING}",
+        tags=["send"],
+        **more,
+    )
 
 
 def probe_operation(name: str, summary: str) -> Json:

@@ -13,13 +13,15 @@ from flask import Response, request
 
 from harkline.contract import LogBatch
 from harkline.errors import LedgerError
+from harkline.lines.decoded import limits_of
 from harkline_api.body import decompress, drain, read_body
-from harkline_api.protocol import Limits, Outcome, Received
+from harkline_api.protocol import Outcome, Received
 from harkline_api.refusals import Refusal, none_accepted, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harkline.lines.decoded import Limits
     from harkline.settings import Settings
     from harkline_api.auth import Keys
     from harkline_api.gate import Gate
@@ -44,12 +46,7 @@ class Intake:
 
     def view(self, protocol: Protocol) -> Callable[..., Response]:
         """Return the Flask view of one protocol."""
-        limits = Limits(
-            self.settings.max_line_bytes,
-            self.settings.kept_line_chars,
-            self.settings.max_request_lines,
-            self.settings.join_traces,
-        )
+        limits = limits_of(self.settings)
 
         def take(**path: str) -> Response:
             began = time.perf_counter()
@@ -96,6 +93,7 @@ class Intake:
         sent = read_body(request.stream, request.content_length, self.settings.max_body_bytes)
         self.gate.check()  # before the work of decoding
         wait_seconds = _wait_seconds(request.args.get("wait"))
+        explain = _wants_explanations(request.args.get("explain"), waits=wait_seconds is not None)
         idempotency_key = _idempotency_key(request.headers.get("Idempotency-Key"))
         received = Received(
             body=decompress(sent, request.headers.get("Content-Encoding", ""), self.settings.max_body_bytes),
@@ -109,13 +107,15 @@ class Intake:
         lines, rejected = protocol.decode(received)
         if not lines:
             raise none_accepted(rejected)
-        if idempotency_key:
-            # Keys of different callers never meet.
-            receipt = self.publisher.submit(
-                LogBatch(lines, wait_seconds is not None), f"{caller} {idempotency_key}", _digest(protocol, received)
+        if explain and len(lines) > self.settings.explain_max_lines:
+            raise Refusal(
+                "too_many_to_explain",
+                f"explain=true with {len(lines)} lines: send at most {self.settings.explain_max_lines} at once",
             )
-        else:
-            receipt = self.publisher.submit(LogBatch(lines, wait_seconds is not None))
+        batch = LogBatch(lines, wait_seconds is not None, explain)
+        # Keys of different callers never meet.
+        key = f"{caller} {idempotency_key}" if idempotency_key else ""
+        receipt = self.publisher.submit(batch, key, _digest(protocol, received) if key else "")
         self.metrics.count_accepted(protocol.name, len(lines))
         if rejected:
             self.metrics.count_rejected_lines([line.error for line in rejected])
@@ -138,6 +138,14 @@ def _wait_seconds(asked: str | None) -> float | None:
     return seconds
 
 
+def _wants_explanations(asked: str | None, *, waits: bool) -> bool:
+    if asked not in (None, "true", "false"):
+        raise Refusal("bad_explain", f"explain={asked[:40]!r}: say true or false")
+    if asked == "true" and not waits:
+        raise Refusal("explain_without_wait")
+    return asked == "true"
+
+
 def _idempotency_key(sent: str | None) -> str:
     if sent is None:
         return ""
@@ -147,9 +155,9 @@ def _idempotency_key(sent: str | None) -> str:
 
 
 def _digest(protocol: Protocol, received: Received) -> str:
-    """Name what the sender says its key stands for: the body, and what changes its meaning. Waiting does not."""
+    """Name what the sender says its key stands for: the body, and what changes its meaning. Waiting does not, nor asking why."""
     said = [protocol.name, received.content_type, *received.path.values()]
-    said += [f"{name}={value}" for name, value in sorted(received.args.items()) if name != "wait"]
+    said += [f"{name}={value}" for name, value in sorted(received.args.items()) if name not in ("wait", "explain")]
     said += [received.headers.get(name, "") for name in ("X-Service", "X-Environment", "X-Level")]
     digest = hashlib.blake2b("\n".join(said).encode(errors="surrogatepass"), digest_size=16)
     digest.update(received.body)

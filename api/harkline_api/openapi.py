@@ -9,6 +9,7 @@ from harkline_api import batches, health, stream
 from harkline_api.describe import (
     ACCEPTED,
     ERROR,
+    EXPLANATION,
     LINE,
     READ_STATUSES,
     REJECTED,
@@ -109,6 +110,7 @@ def describe(protocols: Sequence[Protocol], *, keys_required: bool) -> Json:
                 "Line": LINE,
                 "TextLine": TEXT_LINE,
                 "Verdict": VERDICT,
+                "Explanation": EXPLANATION,
                 "Rejected": REJECTED,
                 "Accepted": ACCEPTED,
                 "Error": ERROR,

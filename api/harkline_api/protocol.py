@@ -12,25 +12,20 @@ from typing import Protocol as Interface
 
 import msgspec
 
-from harkline_api.refusals import Refusal, Rejected
+from harkline.lines.decoded import Defaults
+from harkline.lines.incoming import MAX_FIELD_CHARS
+from harkline_api.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harkline.contract import LogLine, Verdict
+    from harkline.contract import Verdict
+    from harkline.lines.decoded import Decoded, Limits
+    from harkline.lines.faults import Rejected
 
 JSON = "application/json"
 
 _encoder = msgspec.json.Encoder()
-
-
-class Limits(NamedTuple):
-    """The bounds and habits a decoder keeps to, from the settings."""
-
-    max_line_bytes: int
-    kept_line_chars: int
-    max_request_lines: int
-    join_traces: bool
 
 
 class HeaderFields(Interface):
@@ -51,13 +46,6 @@ class Received:
     headers: HeaderFields
     path: Mapping[str, str]  # the variable parts of the route
     limits: Limits
-
-
-class Decoded(NamedTuple):
-    """The lines of a request, in its order, and those that are none."""
-
-    lines: list[LogLine]
-    rejected: list[Rejected]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +79,20 @@ class Protocol:
     answer: Callable[[Outcome], Answer]
     refuse: Callable[[Refusal], Answer]
     operations: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def defaults_of(received: Received) -> Defaults:
+    """Read `?service=&environment=&level=`, or the headers X-Service, X-Environment and X-Level; the query wins."""
+    values = []
+    for name in Defaults._fields:
+        value = received.args.get(name)
+        if value is None:
+            # WSGI hands headers over as latin-1, whatever they are.
+            value = received.headers.get(f"X-{name}", "").encode("latin-1", "replace").decode("utf-8", "replace")
+        if len(value) > MAX_FIELD_CHARS:
+            raise Refusal(f"bad_{name}")
+        values.append(value)
+    return Defaults(*values)
 
 
 def encode_json(body: object) -> bytes:

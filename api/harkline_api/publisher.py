@@ -87,7 +87,8 @@ class Publisher:
         self._gate.check(lines)
         pending = _Pending(Appending(encode_batch(batch), lines, idempotency_key, digest))
         self._start()
-        if lines >= self._coalesce_lines:
+        if lines >= self._coalesce_lines or batch.explain:
+            # Nobody shares an entry with a batch that is committed only once it is explained.
             self._write([pending])
         else:
             self._enqueue(pending)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from harkline.errors import BacklogFull, KeyConflict, LedgerError
+from harkline.lines.faults import LINE_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from harkline.lines.faults import Rejected
 
 RETRYABLE = (429, 502, 503, 504)
 
@@ -27,20 +28,10 @@ class Code(NamedTuple):
     meaning: str
 
 
+# What is wrong with a line is for `harkline.lines` to say; 422 where it is JSON and does not mean a line.
+_LINE_STATUSES = {"bad_json": 400, "bad_utf8": 400, "too_deep": 400, "line_too_long": 413}
 LINE_CODES: dict[str, Code] = {
-    "bad_json": Code(400, "the line is not JSON"),
-    "bad_utf8": Code(400, "the JSON is not UTF-8"),
-    "too_deep": Code(400, "the JSON is nested too deep"),
-    "not_an_object": Code(422, "neither a JSON object nor a JSON string"),
-    "missing_message": Code(422, "no message, or an empty one"),
-    "bad_message": Code(422, "the message is not a string"),
-    "bad_service": Code(422, "the service is not a string of at most 256 characters"),
-    "bad_environment": Code(422, "the environment is not a string of at most 256 characters"),
-    "bad_timestamp": Code(422, "the timestamp is neither RFC 3339 nor seconds, ms, us or ns since the epoch"),
-    "bad_level": Code(422, "the level is neither a string of at most 256 characters nor an integer"),
-    "bad_id": Code(422, "the id is neither a string of at most 256 characters nor an integer"),
-    "bad_labels": Code(422, "the labels are not an object of at most 64 short strings"),
-    "line_too_long": Code(413, "the line is longer than HARKLINE_MAX_LINE_BYTES"),
+    code: Code(_LINE_STATUSES.get(code, 422), meaning) for code, meaning in LINE_FAULTS.items()
 }
 
 REQUEST_CODES: dict[str, Code] = {
@@ -50,6 +41,10 @@ REQUEST_CODES: dict[str, Code] = {
     "bad_zstd": Code(400, "the body is not zstd, or was cut short"),
     "incomplete_body": Code(400, "the connection ended before the body did, or the body was framed wrongly"),
     "bad_wait": Code(400, "wait is not a number of seconds of 0 or more"),
+    "bad_explain": Code(400, "explain is neither true nor false"),
+    "explain_without_wait": Code(
+        400, "explain=true without wait: explanations come with the verdicts, which only wait=SECONDS keeps"
+    ),
     "bad_join": Code(400, "join is neither true nor false"),
     "bad_position": Code(400, "the position in the stream is not one that the stream gave"),
     "bad_idempotency_key": Code(400, "the Idempotency-Key is not 1 to 255 visible ASCII characters"),
@@ -62,6 +57,7 @@ REQUEST_CODES: dict[str, Code] = {
     "method_not_allowed": Code(405, "the call exists, with another method"),
     "body_too_large": Code(413, "the body is larger than HARKLINE_MAX_BODY_BYTES after decompression"),
     "too_many_lines": Code(413, "the request holds more lines than HARKLINE_MAX_REQUEST_LINES"),
+    "too_many_to_explain": Code(413, "explain=true, and the request holds more lines than HARKLINE_EXPLAIN_MAX_LINES"),
     "unknown_encoding": Code(415, "the Content-Encoding is none of gzip, deflate, zstd"),
     "unknown_content_type": Code(415, "the Content-Type is neither JSON, NDJSON nor text"),
     "unknown_charset": Code(415, "the charset is not UTF-8"),
@@ -74,13 +70,6 @@ REQUEST_CODES: dict[str, Code] = {
 }
 
 CODES: dict[str, Code] = LINE_CODES | REQUEST_CODES
-
-
-class Rejected(msgspec.Struct, frozen=True, gc=False):
-    """One line that was not accepted: its place among the lines of its request, from 0, and why."""
-
-    index: int
-    error: str
 
 
 class Refusal(Exception):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from harkline.contract import (
     CriticalLine,
+    Explanation,
     LogLine,
+    Neighbour,
     Verdict,
+    WordEffect,
     batch_id,
     decode_batch,
     encode_critical,
@@ -37,6 +42,13 @@ def verdict_of(line: LogLine) -> Verdict:
     )
 
 
+def explained(verdict: Verdict) -> Verdict:
+    """Explain a verdict: the word did it."""
+    words = [WordEffect("critical", 1.5), WordEffect("the", None)]
+    nearest = [Neighbour("a critical example", "error", "tests", 0.75)]
+    return msgspec.structs.replace(verdict, explanation=Explanation(words, nearest, "the word"))
+
+
 def stored_entries(ledger: Ledger) -> list[list[LogBatch]]:
     """Return what lies on the ledger: the batches of each entry."""
     entries: Any = ledger.redis.xrange(LEDGER)
@@ -61,7 +73,8 @@ def count_all(ledger: Ledger) -> int:
                 verdicts = [verdict_of(line) for line in batch.lines]
                 commit.critical += sum(verdict.severity == "critical" for verdict in verdicts)
                 if batch.keep_verdicts:
-                    commit.verdicts.append((name, encode_verdicts(verdicts)))
+                    told = [explained(verdict) for verdict in verdicts] if batch.explain else verdicts
+                    commit.verdicts.append((name, encode_verdicts(told)))
                 commit.critical_lines += [
                     encode_critical(CriticalLine(name, 1795335139.0, line, verdict))
                     for line, verdict in zip(batch.lines, verdicts, strict=True)

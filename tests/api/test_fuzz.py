@@ -71,6 +71,8 @@ QUERIES = [
     "wait=0",
     "wait=1e999",
     "wait=%00",
+    "wait=0&explain=true",
+    "explain=%ff",
     "join=true",
     "join",
     "service=%ff%fe",

@@ -68,7 +68,8 @@ def model() -> Iterator[Model]:
 def folder(tmp_path: Path) -> Path:
     """A model folder of links to the shipped files, so that a test can replace one."""
     for path in MODEL_DIR.iterdir():
-        os.link(path, tmp_path / path.name)
+        if path.is_file():
+            os.link(path, tmp_path / path.name)
     return tmp_path
 
 

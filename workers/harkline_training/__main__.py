@@ -14,17 +14,25 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harkline.errors import HarklineError
 from harkline_training import export as exporting
-from harkline_training.calibrate import Calibration, calibrate
-from harkline_training.card import card_facts, write_card
+from harkline_training.assessment import Places, evaluate_model, publish, read_errors, show
+from harkline_training.calibrate import (
+    ROUTINE_ALARMS_PER_THOUSAND,
+    Calibration,
+    fit_temperature,
+    scores,
+    threshold_on_plateau,
+)
 from harkline_training.checkpoint import base_directory, load_encoder, load_tokenizer, save_encoder
 from harkline_training.dataset import CORPUS_DIR, fingerprint, load_corpus, split_systems
-from harkline_training.evaluate import cross_validated, markdown
-from harkline_training.measurement import measure
+from harkline_training.evaluate import cross_validated, judge
+from harkline_training.examples import corpus_examples, write_examples
+from harkline_training.scoring import Run
 from harkline_training.train import Recipe, fine_tune, logits_of
+from harkline_workers.normalise import NORMALISER_VERSION
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -32,7 +40,17 @@ WorkDir = Annotated[Path, typer.Option(help="Where checkpoints and measurements 
 Corpus = Annotated[Path, typer.Option(help="The folder of *.jsonl templates.")]
 ModelDir = Annotated[Path, typer.Option(help="The folder of the files that ship.")]
 
+Outside = Annotated[
+    Path, typer.Option(help="A folder of labelled *.jsonl and of *.log; skipped where it does not exist.")
+]
+Keep = Annotated[Path, typer.Option(help="Where scores are kept between runs, and where the list of errors goes.")]
+Afresh = Annotated[bool, typer.Option(help="Score everything again, whatever an earlier run kept.")]
+Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
+
 _WORK = Path("build/training")
+_OUTSIDE = Path("../shared/data")
+_KEEP = Path("build/evaluation")
+_TABLE_WIDTH = 128  # columns; narrower, tables fold into what nobody can read
 _MODEL = Path("workers/model")
 
 
@@ -69,16 +87,20 @@ def train(
     labelled, logits = cross_validated(
         systems, lambda fold, inputs: logits_of(encoders[fold], tokenizer, inputs), folds, measured
     )
-    critical, routine = (
-        np.array([getattr(truth, name) for truth in labelled.templates]) for name in ("critical", "routine")
+    temperature = fit_temperature(logits, np.array([truth.critical for truth in labelled.templates]))
+    judged = judge(labelled, scores(logits, temperature))
+    critical, routine, score = (
+        np.array([getattr(one, name) for one in judged]) for name in ("critical", "routine", "score")
     )
-    calibration = calibrate(logits, critical, routine)
+    threshold = threshold_on_plateau(critical, routine, score, ROUTINE_ALARMS_PER_THOUSAND)
+    calibration = Calibration(round(temperature, 4), round(threshold, 4))
     facts = {
         "calibration": calibration._asdict(),
         "folds": folds,
         "measured_folds": measured,
         "recipe": asdict(recipe),
         "fingerprint": fingerprint(systems),
+        "normaliser_version": NORMALISER_VERSION,
     }
     facts |= {"systems": len(systems), "templates": sum(len(system.templates) for system in systems)}
     (work / "training.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
@@ -86,17 +108,21 @@ def train(
 
 
 @app.command()
-def export(work: WorkDir = _WORK, model: ModelDir = _MODEL) -> None:
+def export(work: WorkDir = _WORK, model: ModelDir = _MODEL, corpus: Corpus = CORPUS_DIR) -> None:
     """Write the files that ship from the model trained on everything. The card follows with `evaluate --card`."""
     trained = json.loads((work / "training.json").read_text("utf-8"))
     encoder = load_encoder(work / "final")
     save_encoder(encoder, load_tokenizer(work / "final"), model)
     difference = exporting.export_graphs(model)
+    with _progress() as progress:
+        size = write_examples(model, corpus_examples(load_corpus(corpus)), progress)
     about = {
         name: trained[name] for name in ("fingerprint", "systems", "templates", "folds", "measured_folds", "recipe")
     }
     exporting.write_manifest(model, Calibration(**trained["calibration"]), {"trained_on": about})
-    Console().print(f"wrote {model}; fp32 graph and torch differ by at most {difference:.1e} in a logit")
+    Console().print(
+        f"wrote {model}, its index of examples in {size / 1000:.0f} kB; fp32 graph and torch differ by at most {difference:.1e} in a logit"
+    )
 
 
 @app.command()
@@ -104,43 +130,45 @@ def evaluate(
     work: WorkDir = _WORK,
     model: ModelDir = _MODEL,
     corpus: Corpus = CORPUS_DIR,
-    outside: Annotated[
-        Path,
-        typer.Option(help="A folder of labelled *.jsonl and of *.log; skipped where it does not exist."),
-    ] = Path("../shared/data"),
-    card: Annotated[bool, typer.Option(help="Write the numbers into the model card.")] = False,
-    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
+    outside: Outside = _OUTSIDE,
+    keep: Keep = _KEEP,
+    card: Annotated[bool, typer.Option(help="Write the model card, its plots and evaluation.json.")] = False,
+    afresh: Afresh = False,
+    threads: Threads = 2,
 ) -> None:
-    """Judge the cross-validated models on unseen systems, the exported one on lines from outside, int8 against fp32, and the baselines on the same."""
+    """Judge the shipped model: folds on unseen systems where the work folder has them, else as recorded; lines from outside, int8, baselines, speed."""
     torch.set_num_threads(threads)
-    trained = json.loads((work / "training.json").read_text("utf-8"))
-    systems = load_corpus(corpus)
-    if fingerprint(systems) != trained["fingerprint"]:
-        raise typer.BadParameter(
-            f"{work} was trained on another corpus ({trained['fingerprint']}); train again", param_hint="--work"
-        )
     with _progress() as progress:
-        measured = measure(
-            work,
-            model,
-            systems,
-            outside,
-            Calibration(**trained["calibration"]),
-            trained["folds"],
-            trained["measured_folds"],
-            progress,
-        )
-    console = Console()
-    for title, rows in (
-        ("Unseen systems", measured.unseen),
-        ("Outside", measured.outside),
-        ("Slices", measured.slices),
-    ):
-        console.print(Markdown(f"## {title}\n\n{markdown(rows)}"))
-    console.print(measured.quantised)
+        report = evaluate_model(Places(work, model, corpus, outside), Run(progress, threads, keep, afresh))
+    terminal = Console()
+    show(Console(width=max(terminal.width, _TABLE_WIDTH)), report)
     if card:
-        write_card(model, card_facts(trained, measured))
-        console.print(f"wrote {model / 'README.md'}")
+        for path in publish(report, model, corpus):
+            terminal.print(f"wrote {path}")
+
+
+@app.command()
+def errors(
+    work: WorkDir = _WORK,
+    model: ModelDir = _MODEL,
+    corpus: Corpus = CORPUS_DIR,
+    outside: Outside = _OUTSIDE,
+    keep: Keep = _KEEP,
+    worst: Annotated[int, typer.Option(help="Misses, and false alarms, to list of each set.", min=1)] = 200,
+    afresh: Afresh = False,
+    threads: Threads = 2,
+) -> None:
+    """Write a readable list of the worst misses and false alarms on unseen systems and on lines from outside, with counts of what they are."""
+    with _progress() as progress:
+        page = read_errors(Places(work, model, corpus, outside), Run(progress, threads, keep, afresh), worst)
+    keep.mkdir(parents=True, exist_ok=True)
+    path = keep / "errors.md"
+    path.write_text(page, "utf-8")
+    console = Console()
+    for line in page.splitlines():
+        if line.startswith("## "):
+            console.print(line.removeprefix("## "), markup=False, highlight=False)
+    console.print(f"wrote {path}")
 
 
 def _progress() -> Progress:
@@ -149,5 +177,14 @@ def _progress() -> Progress:
     )
 
 
+def main() -> None:
+    """Run the command line; a HarklineError is one sentence and exit status 1, never a traceback."""
+    try:
+        app()
+    except HarklineError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(1) from None
+
+
 if __name__ == "__main__":
-    app()
+    main()

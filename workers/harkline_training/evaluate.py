@@ -13,24 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress
 
-from harkline_training.baselines import frozen_scores, keyword_scores, tfidf_scores
-from harkline_training.checkpoint import base_directory, load_encoder, load_tokenizer
-from harkline_training.dataset import (
-    Example,
-    System,
-    evaluation_examples,
-    split_systems,
-    training_examples,
-    without_level,
-)
-from harkline_training.metrics import Judged, Summary, summarise
+from harkline_training.dataset import Example, System, evaluation_examples, split_systems, without_level
+from harkline_training.metrics import Judged
 
-Scorer = Callable[[Sequence[str]], NDArray[np.floating]]
-
-# A keyword's score is no probability: this is where "error" words begin, and what a trained baseline takes for even odds.
-BASELINE_THRESHOLD = 0.5
 _LINES_A_TEMPLATE = 3
 
 
@@ -40,14 +26,6 @@ class LabelledSet(NamedTuple):
     name: str
     inputs: list[str]
     templates: list[Judged]  # one for each input, its score not yet known
-
-
-class Row(NamedTuple):
-    """One line of a report."""
-
-    lines: str  # which set, or which slice of it
-    scorer: str
-    summary: Summary
 
 
 def corpus_set(name: str, examples: Sequence[Example]) -> LabelledSet:
@@ -61,14 +39,28 @@ def corpus_set(name: str, examples: Sequence[Example]) -> LabelledSet:
             category=template.category,
             contrast=template.contrast or "none",
             routine=template.routine,
+            level=template.level,
+            reason=template.reason,
+            words=_words(model_input),
         )
-        for template in (example.template for example in examples)
+        for model_input, template in examples
     ]
     return LabelledSet(name, [example.model_input for example in examples], truths)
 
 
+def unseen_set(systems: Sequence[System], folds: int, measured: int) -> tuple[LabelledSet, list[slice]]:
+    """Return the systems of the first `measured` of `folds` folds as one set, and which of its lines each fold held out."""
+    examples: list[Example] = []
+    parts = []
+    for fold in range(measured):
+        held_out = evaluation_examples(split_systems(systems, folds, fold).held_out)
+        parts.append(slice(len(examples), len(examples) + len(held_out)))
+        examples.extend(held_out)
+    return corpus_set("unseen systems", examples), parts
+
+
 def outside_sets(directory: Path) -> list[LabelledSet]:
-    """Read every `*.jsonl` under a folder of labelled lines (fields: text, label, template, system, weight).
+    """Read every `*.jsonl` under a folder of labelled lines (fields: text, label, severity, template, system, weight).
 
     A few lines of each template are scored and stand for all of them. [] where the folder does not exist.
     """
@@ -86,20 +78,38 @@ def _outside_set(path: Path) -> LabelledSet:
         lines = sum(float(row.get("weight", 1)) for row in rows)
         scored = rows[:_LINES_A_TEMPLATE]
         for row in scored:
-            critical = row["label"] == "critical"
             labelled.inputs.append(without_level(row["text"]))
-            labelled.templates.append(Judged(template, critical, 0.0, row["system"], "", weight=lines / len(scored)))
+            labelled.templates.append(
+                Judged(
+                    name=template,
+                    critical=row["label"] == "critical",
+                    score=0.0,
+                    system=row["system"],
+                    category="",
+                    weight=lines / len(scored),
+                    level=row.get("severity") or "",
+                    reason=row.get("reason", ""),
+                    words=_words(labelled.inputs[-1]),
+                )
+            )
     return labelled
 
 
-def judge(labelled: LabelledSet, line_scores: NDArray[np.floating]) -> list[Judged]:
-    """Return one judgement a template: the mean score of its lines, standing for all of them."""
+def judge(
+    labelled: LabelledSet, line_scores: NDArray[np.floating], line_chances: NDArray[np.floating] | None = None
+) -> list[Judged]:
+    """Return one judgement a template: the mean score of its lines, standing for all of them.
+
+    `line_scores` is (lines,); `line_chances` (lines, levels) holds the probability of each level, where the scorer gives them.
+    """
     members: dict[str, list[int]] = {}
     for index, truth in enumerate(labelled.templates):
         members.setdefault(truth.name, []).append(index)
     return [
         labelled.templates[indexes[0]]._replace(
-            score=float(line_scores[indexes].mean()), weight=sum(labelled.templates[index].weight for index in indexes)
+            score=float(line_scores[indexes].mean()),
+            weight=sum(labelled.templates[index].weight for index in indexes),
+            chances=() if line_chances is None else tuple(line_chances[indexes].mean(axis=0).tolist()),
         )
         for indexes in members.values()
     ]
@@ -115,100 +125,10 @@ def cross_validated(
 
     `logits_by` takes the fold and its inputs. Returns all lines as one set, and their logits (n, levels) in the same order.
     """
-    examples: list[Example] = []
-    logits = []
-    for fold in range(measured):
-        held_out = evaluation_examples(split_systems(systems, folds, fold).held_out)
-        logits.append(logits_by(fold, [example.model_input for example in held_out]))
-        examples.extend(held_out)
-    return corpus_set("unseen systems", examples), np.concatenate(logits)
+    labelled, parts = unseen_set(systems, folds, measured)
+    return labelled, np.concatenate([logits_by(fold, labelled.inputs[part]) for fold, part in enumerate(parts)])
 
 
-def cross_validated_baselines(
-    systems: Sequence[System], folds: int, measured: int, progress: Progress
-) -> dict[str, NDArray[np.float64]]:
-    """Score the same lines, in the same order, by each baseline trained on the same folds."""
-    base = base_directory()
-    encoder, tokenizer = load_encoder(base), load_tokenizer(base)
-    parts: dict[str, list[NDArray[np.float64]]] = {
-        "keyword rules": [],
-        "TF-IDF + logistic regression": [],
-        "frozen MiniLM + head": [],
-    }
-    for fold in progress.track(range(measured), description="baselines"):
-        split = split_systems(systems, folds, fold)
-        inputs = [example.model_input for example in evaluation_examples(split.held_out)]
-        learned_from = training_examples(split.train, renderings=2, seed=0)
-        parts["keyword rules"].append(keyword_scores(inputs))
-        parts["TF-IDF + logistic regression"].append(tfidf_scores(learned_from, inputs))
-        parts["frozen MiniLM + head"].append(frozen_scores(encoder, tokenizer, learned_from, inputs))
-    return {name: np.concatenate(chunks) for name, chunks in parts.items()}
-
-
-def outside_rows(sets: Sequence[LabelledSet], scorers: dict[str, Scorer], threshold: float) -> list[Row]:
-    """Judge scorers that have seen the whole corpus on sets from outside it."""
-    return [
-        Row(
-            labelled.name,
-            name,
-            summarise(
-                judge(labelled, score(labelled.inputs)),
-                threshold if name.startswith("harkline") else BASELINE_THRESHOLD,
-            ),
-        )
-        for labelled in sets
-        for name, score in scorers.items()
-    ]
-
-
-def baseline_scorers(systems: Sequence[System]) -> dict[str, Scorer]:
-    """Return the baselines trained on the whole corpus."""
-    base = base_directory()
-    encoder, tokenizer = load_encoder(base), load_tokenizer(base)
-    learned_from = training_examples(systems, renderings=2, seed=0)
-    return {
-        "keyword rules": keyword_scores,
-        "TF-IDF + logistic regression": lambda inputs: tfidf_scores(learned_from, inputs),
-        "frozen MiniLM + head": lambda inputs: frozen_scores(encoder, tokenizer, learned_from, inputs),
-    }
-
-
-def unseen_rows(judged: Sequence[Judged], threshold: float) -> list[Row]:
-    """Judge the cross-validated model slice by slice: by contrast, by category, by system."""
-    slices = [
-        (key, value)
-        for key in ("contrast", "category", "system")
-        for value in sorted({getattr(one, key) for one in judged})
-    ]
-    return [
-        Row(f"{key} {value}", "harkline", summarise([one for one in judged if getattr(one, key) == value], threshold))
-        for key, value in slices
-    ]
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Return rows as a table for the model card."""
-    titles = (
-        "lines",
-        "scorer",
-        "templates",
-        "critical",
-        "AP (95%)",
-        "F1",
-        "recall at 5 false alarms in 1,000",
-        "false alarms in 1,000",
-        "calibration error",
-    )
-    head = f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|"
-    return "\n".join([head, *(_markdown_row(row) for row in rows)])
-
-
-def _markdown_row(row: Row) -> str:
-    got = row.summary
-    numbers = (got.f1, got.recall_at_budget, got.false_alarms_per_thousand / 1000, got.calibration_error)
-    f1, recall, alarms, error = ("-" if np.isnan(number) else f"{number:.3f}" for number in numbers)
-    shown = "-" if alarms == "-" else f"{float(alarms) * 1000:.0f}"
-    precision = (
-        "-" if np.isnan(got.average_precision) else f"{got.average_precision:.3f} ({got.low:.3f}-{got.high:.3f})"
-    )
-    return f"| {row.lines} | {row.scorer} | {got.templates} | {got.critical} | {precision} | {f1} | {recall} | {shown} | {error} |"
+def _words(model_input: str) -> int:
+    """Return the words of the line itself, without the level that stands before it."""
+    return len(model_input.partition(" | ")[2].split())

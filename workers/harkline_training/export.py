@@ -24,13 +24,16 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from harkline_training.calibrate import Calibration
 from harkline_training.checkpoint import load_encoder, load_tokenizer
 from harkline_workers.backends.encoder import PackedEncoder, batch_rows
+from harkline_workers.backends.onnx import LOGITS, VECTORS
 from harkline_workers.manifest import FORMAT, MANIFEST_NAME
+from harkline_workers.neighbours import INDEX_NAME
 from harkline_workers.normalise import LEVELS, NORMALISER_VERSION
 from harkline_workers.packing import ROW_TOKENS, PackedRow, pack
 
 WEIGHTS, FP32_GRAPH, INT8_GRAPH = "model.safetensors", "model.fp32.onnx", "model.int8.onnx"
 _OPSET = 17
 _INPUTS = ("token_ids", "positions", "line_of_token", "first_tokens")
+_OUTPUTS = (LOGITS, VECTORS)
 _SAMPLE = (
     "none | connection to # refused, giving up after all/# attempts",
     "info | started",
@@ -47,15 +50,18 @@ class _OneRow(torch.nn.Module):
 
     def forward(
         self, token_ids: torch.Tensor, positions: torch.Tensor, line_of_token: torch.Tensor, first_tokens: torch.Tensor
-    ) -> torch.Tensor:
-        logits: torch.Tensor = self.encoder(
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits (n, levels) and the vectors (n, hidden) that they were made of, which only explanations ask for."""
+        vectors = self.encoder.pool(
             token_ids.unsqueeze(0), positions.unsqueeze(0), line_of_token.unsqueeze(0), first_tokens
         )
-        return logits
+        return self.encoder.classifier(vectors), vectors
 
 
 def export_graphs(directory: Path) -> float:
     """Write both graphs beside a checkpoint's weights. Return the largest difference of a logit between torch and the fp32 graph on a sample."""
+    # An index that lies there is of other weights; `write_examples` makes it anew.
+    (directory / INDEX_NAME).unlink(missing_ok=True)
     encoder = load_encoder(directory, dropout=0.0).eval()
     tokenizer = load_tokenizer(directory)
     row = pack([encoding.ids for encoding in tokenizer.encode_batch_fast(list(_SAMPLE))])[0]
@@ -82,7 +88,7 @@ def export_graphs(directory: Path) -> float:
     with torch.inference_mode():
         batch, _ = batch_rows([row])
         reference = encoder(*batch).numpy()
-    return float(np.abs(session.run(None, feed)[0] - reference).max())
+    return float(np.abs(session.run([LOGITS], feed)[0] - reference).max())
 
 
 def _trace(encoder: PackedEncoder, row: PackedRow, path: Path) -> None:
@@ -92,7 +98,7 @@ def _trace(encoder: PackedEncoder, row: PackedRow, path: Path) -> None:
         "positions": {0: "tokens"},
         "line_of_token": {0: "tokens"},
         "first_tokens": {0: "lines"},
-        "logits": {0: "lines"},
+        **{name: {0: "lines"} for name in _OUTPUTS},
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own age
@@ -101,7 +107,7 @@ def _trace(encoder: PackedEncoder, row: PackedRow, path: Path) -> None:
             arguments,
             str(path),
             input_names=list(_INPUTS),
-            output_names=["logits"],
+            output_names=list(_OUTPUTS),
             dynamic_axes=axes,
             opset_version=_OPSET,
             do_constant_folding=False,  # parameters keep their names, by which they are found in the safetensors file
@@ -194,7 +200,7 @@ def write_manifest(directory: Path, calibration: Calibration, about: dict[str, d
 def _shipped(directory: Path) -> Sequence[str]:
     return [
         name
-        for name in (WEIGHTS, FP32_GRAPH, INT8_GRAPH, "tokenizer.json", "config.json")
+        for name in (WEIGHTS, FP32_GRAPH, INT8_GRAPH, "tokenizer.json", "config.json", INDEX_NAME)
         if (directory / name).exists()
     ]
 

@@ -7,7 +7,6 @@ when it is asked for by name, so that importing this module reads no environment
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from celery import Celery
@@ -15,14 +14,11 @@ from celery import Celery
 from harkline.broker import celery_options
 from harkline.settings import load_settings, worker_metrics_dir
 from harkline_workers.lifecycle import Lifecycle
+from harkline_workers.source import ModelSource
 from harkline_workers.tasks import register_tasks
 
 if TYPE_CHECKING:
     from harkline.settings import Settings
-    from harkline_workers.classify import Scorer
-
-# The weights that ship with harkline lie beside the package.
-SHIPPED_MODEL_DIR = Path(__file__).resolve().parent.parent / "model"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -30,12 +26,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("harkline", set_as_current=False)
     app.conf.update(celery_options(settings))
 
-    def load_model() -> Scorer:
-        from harkline_workers.model import load_model as load  # noqa: PLC0415 - brings numpy and a runtime: children only
-
-        return load(settings.model_dir or SHIPPED_MODEL_DIR, settings.backend, settings.model_threads)
-
-    lifecycle = Lifecycle(app, settings, worker_metrics_dir(settings), load_model)
+    lifecycle = Lifecycle(app, settings, worker_metrics_dir(settings), ModelSource(settings))
     lifecycle.connect_signals()
     register_tasks(app, lifecycle.drain)
     return app

@@ -58,6 +58,11 @@ class ProcessCache:
             self._old, self._young = self._young, {}
         self._young[model_input] = judgement
 
+    def clear(self) -> None:
+        """Forget all: another model judges from now on."""
+        self._young = {}
+        self._old = {}
+
 
 class SharedCache:
     """The judgements of all workers, as one Redis hash of a fixed number of slots: an input's digest picks its slot, the last one in stays.

@@ -13,6 +13,7 @@ from harkline.contract import Severity, Source, Verdict
 from harkline.logs import get_logger
 from harkline_workers import rules
 from harkline_workers.cache import Judgement
+from harkline_workers.explain import explain
 from harkline_workers.normalise import LEVELS, Normalised, normalise
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from harkline.contract import LogLine
+    from harkline.contract import Explanation, LogLine, Neighbour
     from harkline_workers.cache import ProcessCache, SharedCache
     from harkline_workers.metrics import WorkerMetrics
 
@@ -45,9 +46,13 @@ class Scorer(Protocol):
 
     version: str
     threshold: float
+    call_lines: int  # most lines of one call, so that it ends in about a second
 
-    def predict(self, inputs: Sequence[str]) -> NDArray[np.float32]:
-        """Return calibrated probabilities over LEVELS, (n, 5) float32."""
+    def predict(self, inputs: Sequence[str], *, exactly: bool = False) -> NDArray[np.float32]:
+        """Return calibrated probabilities over LEVELS, (n, 5) float32; `exactly` without quantisation, however much slower."""
+
+    def nearest(self, inputs: Sequence[str], most: int) -> list[list[Neighbour]]:
+        """Return for each input the corpus examples most like it, at most `most`; only explanations ask."""
 
 
 class Classified(NamedTuple):
@@ -55,6 +60,11 @@ class Classified(NamedTuple):
 
     verdicts: list[Verdict]
     poison: dict[int, str]  # position -> what was raised
+
+    def part(self, start: int, end: int) -> Classified:
+        """Return the same of the lines from `start` to before `end`, which begin at 0 there."""
+        poison = {at - start: raised for at, raised in self.poison.items() if start <= at < end}
+        return Classified(self.verdicts[start:end], poison)
 
 
 class Classifier:
@@ -78,6 +88,16 @@ class Classifier:
     def degraded(self) -> str:
         """Why the rules judge alone, or "" while the model does."""
         return self._why_not
+
+    def serve(self, model: Scorer, shared_cache: SharedCache | None) -> None:
+        """Judge with this model from the next call on. Judgements of another version are forgotten."""
+        if self._model is None or self._model.version != model.version:
+            self._process_cache.clear()
+        self._model, self._why_not, self._shared_cache = model, "", shared_cache
+
+    def do_without(self, why: str) -> None:
+        """Let the rules judge alone from the next call on, because of `why`."""
+        self._model, self._why_not = None, why
 
     def classify(self, lines: Sequence[LogLine], between_calls: Callable[[], None] = lambda: None) -> Classified:
         """Judge every line. `between_calls` is called between model calls, so that the caller can keep its claim on a long batch."""
@@ -104,6 +124,10 @@ class Classifier:
             else {}
         )
         return Classified(result, poison)
+
+    def explain(self, line: LogLine, verdict: Verdict, between_calls: Callable[[], None] = lambda: None) -> Explanation:
+        """Say what made the verdict of a line that was just judged; costs as much as judging some sixty new lines. Nothing of it is cached."""
+        return explain(self._model, normalise(line.message, line.level), verdict, between_calls)
 
     def judge_by_rules(self, line: LogLine, because: str) -> Verdict:
         """Judge one line without the model: a line that kills its process must never meet it again."""
@@ -133,9 +157,10 @@ class Classifier:
         for model_input, judgement in known.items():
             verdicts[model_input] = _verdict(judgement, distinct[model_input], "cache", model)
         metrics.cache_misses.inc(len(misses))
-        for start in range(0, len(misses), CALL_LINES):
+        call_lines = min(CALL_LINES, model.call_lines)
+        for start in range(0, len(misses), call_lines):
             between_calls()
-            fresh = self._predict(model, misses[start : start + CALL_LINES], raised)
+            fresh = self._predict(model, misses[start : start + call_lines], raised)
             for model_input, judgement in fresh.items():
                 self._process_cache.put(model_input, judgement)
                 verdicts[model_input] = _verdict(judgement, distinct[model_input], "model", model)

@@ -13,26 +13,26 @@ import shutil
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import redis
 from celery import bootsteps, signals
 from prometheus_client.multiprocess import mark_process_dead
 
 from harkline.broker import ring
-from harkline.errors import LedgerUnavailable, ModelError
+from harkline.errors import LedgerUnavailable
 from harkline.exposition import LedgerCollector
-from harkline.ledger import WORKERS, Ledger, WorkerState, connect
+from harkline.ledger import Ledger, connect
 from harkline.logs import configure_logs, get_logger
 from harkline_workers.cache import ProcessCache, SharedCache
-from harkline_workers.classify import Classifier, Scorer
+from harkline_workers.checkpoint import CheckpointRefused
+from harkline_workers.classify import Classifier
 from harkline_workers.drain import Drain
 from harkline_workers.exposition import Exposition
+from harkline_workers.heartbeat import Heartbeat
 from harkline_workers.isolation import Isolation
 from harkline_workers.metrics import WorkerMetrics
+from harkline_workers.swap import ModelSwap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from harkline.settings import Settings
+    from harkline_workers.source import ModelSource
 
 log = get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
 FORGET_EVERY_SWEEPS = 300
-HEARTBEAT_SECONDS = 5.0
 # Commits and claims are short, but a Redis that rewrites its file may take a moment; a worker can wait longer than a sender.
 WORKER_REDIS_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -54,11 +54,11 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 class Lifecycle:
     """Builds, in each process of a worker, what that process needs, and takes it down again."""
 
-    def __init__(self, app: Celery, settings: Settings, multiproc_dir: Path, load_model: Callable[[], Scorer]) -> None:
+    def __init__(self, app: Celery, settings: Settings, multiproc_dir: Path, source: ModelSource) -> None:
         self._app = app
         self._settings = settings
         self._multiproc_dir = multiproc_dir
-        self._load_model = load_model
+        self._source = source
         self._exposition: Exposition | None = None
         self._drain: Drain | None = None
         self._parent = os.getpid()
@@ -78,11 +78,16 @@ class Lifecycle:
         return self._drain
 
     def _before_start(self, **_: Any) -> None:
-        """In the parent, before the pool exists: empty the metrics folder and serve metrics."""
+        """In the parent, before the pool exists: refuse a model that could never serve, empty the metrics folder and serve metrics."""
         configure_logs(self._settings, "worker")
         for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines per doorbell; Flower shows tasks
             logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
         log.info("settings", **self._settings.shown())
+        try:
+            self._source.prepare()
+        except CheckpointRefused as error:
+            log.error("model_refused", why=str(error))
+            raise SystemExit(1) from error
         self._sweeper = Ledger(connect(self._settings), self._settings)
         # Its own client: a scrape must not wait behind a sweep.
         collector = LedgerCollector(Ledger(connect(self._settings), self._settings))
@@ -135,68 +140,58 @@ class Lifecycle:
         settings = self._settings
         client = connect(settings, timeout_seconds=WORKER_REDIS_SECONDS)
         metrics = WorkerMetrics()
-        model, why_not = self._model()
-        shared = SharedCache(client, model.version, settings.shared_cache_slots) if model is not None else None
-        classifier = Classifier(model, why_not, ProcessCache(settings.cache_lines), shared, metrics)
-        metrics.model_degraded.set(float(bool(why_not)))
-        if model is not None:
-            metrics.model_loaded.labels(model.version, settings.backend).set(1)
+        classifier = Classifier(None, "no model is loaded yet", ProcessCache(settings.cache_lines), None, metrics)
+
+        def shared_cache(version: str) -> SharedCache:
+            return SharedCache(client, version, settings.shared_cache_slots)
+
+        swap = ModelSwap(self._source, classifier, shared_cache, metrics)
+        swap.begin()
         ledger = Ledger(client, settings)
         consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        drain = Drain(ledger, classifier, Isolation(client), metrics, settings, consumer, lambda: ring(self._app))
+
+        def bell() -> None:
+            ring(self._app)
+
+        drain = Drain(ledger, classifier, Isolation(client), metrics, settings, consumer, bell, swap.renew)
         try:
             ledger.open()
             drain.know_services(ledger.services())
         except LedgerUnavailable as error:
             log.warning("ledger_unavailable_at_start", error=str(error))
         metrics.processes_ready.set(1)
-        Heartbeat(connect(settings), consumer, model.version if model else "", why_not).start()
-        log.info("process_ready", consumer=consumer, model=model.version if model else "", degraded=why_not)
+
+        def say() -> tuple[str, bool, str]:
+            return swap.version, not swap.version, swap.why
+
+        Heartbeat(connect(settings), consumer, say, swap.look, _waker(drain, swap)).start()
+        log.info("process_ready", consumer=consumer, model=swap.version, why=swap.why)
         return drain
 
-    def _model(self) -> tuple[Scorer | None, str]:
-        started = time.perf_counter()
-        try:
-            model = self._load_model()
-        except ModelError as error:
-            why = str(error)
-        except Exception as error:  # noqa: BLE001 - a runtime that cannot be imported or started must not stop the counting
-            why = f"{type(error).__name__}: {error}"
-        else:
-            log.info(
-                "model_loaded",
-                version=model.version,
-                backend=self._settings.backend,
-                seconds=round(time.perf_counter() - started, 2),
-            )
-            return model, ""
-        log.error("model_not_loaded", why=why, consequence="lines are judged by the rules alone, and marked degraded")
-        return None, why
 
+def _waker(drain: Drain, swap: ModelSwap) -> Callable[[], None]:
+    """Return the function with which the heartbeat makes an idle process load another model.
 
-class Heartbeat(threading.Thread):
-    """Tells the ledger every few seconds that this process lives, and with which model; `/readiness` shows it. A stopped process falls silent."""
+    An idle child waits in a read of its pool's pipe, and only a signal gets its main thread out of it; Python goes on reading afterwards (PEP 475).
+    Billiard uses SIGUSR1 and Celery's parent SIGUSR1 and SIGHUP, so this is SIGUSR2.
+    """
+    main = threading.main_thread()
+    if (
+        threading.current_thread() is not main
+    ):  # an embedded worker, whose main thread is not ours: the next bell loads it
+        return lambda: None
 
-    def __init__(self, client: redis.Redis, consumer: str, model: str, why_degraded: str) -> None:
-        super().__init__(name="heartbeat", daemon=True)
-        self._redis = client
-        self._consumer = consumer
-        self._model = model
-        self._why_degraded = why_degraded
-        self._pause = threading.Event()
+    def renew(*_: object) -> None:
+        if not drain.is_working:
+            swap.renew()
 
-    def run(self) -> None:
-        """Report until the process ends."""
-        while True:
-            try:
-                state = WorkerState(self._model, bool(self._why_degraded), self._why_degraded, time.time())
-                pipe = self._redis.pipeline(transaction=False)
-                pipe.hset(WORKERS, self._consumer, msgspec.json.encode(state))
-                pipe.expire(WORKERS, 3600)
-                pipe.execute()
-            except redis.RedisError as error:
-                log.debug("heartbeat_failed", error=str(error))
-            self._pause.wait(HEARTBEAT_SECONDS)
+    signal.signal(signal.SIGUSR2, renew)
+
+    def wake() -> None:
+        if not drain.is_working and main.ident is not None:
+            signal.pthread_kill(main.ident, signal.SIGUSR2)
+
+    return wake
 
 
 def _sweep_step(lifecycle: Lifecycle) -> type[bootsteps.StartStopStep]:

@@ -13,7 +13,6 @@ import msgspec
 
 from harkline.errors import ModelError
 from harkline_workers.normalise import LEVELS, NORMALISER_VERSION
-from harkline_workers.packing import ROW_TOKENS
 
 FORMAT = 1
 MANIFEST_NAME = "model.json"
@@ -57,6 +56,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_manifest(directory: Path) -> Manifest:
     """Read `model.json`. Raises ModelError where it is missing, malformed, or made for another normaliser or other levels than this program's."""
+    from harkline_workers.packing import ROW_TOKENS  # noqa: PLC0415 - brings numpy, which Flower and a worker's parent do without
+
     path = directory / MANIFEST_NAME
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -79,6 +80,9 @@ def read_manifest(directory: Path) -> Manifest:
         raise ModelError(
             f"{path} predicts {', '.join(manifest.levels)}, this program reads {', '.join(LEVELS)}; map the labels when exporting"
         )
+    for name in manifest.files:
+        if Path(name).name != name:
+            raise ModelError(f"{path} lists {name!r}, which is not a file beside it; export the model again")
     if not (manifest.temperature > 0 and 0 < manifest.threshold < 1 and manifest.second_look_log_odds >= 0):
         raise ModelError(
             f"{path}: temperature {manifest.temperature}, threshold {manifest.threshold}, second look"

@@ -30,6 +30,8 @@ EXPORTED = (
     "harkline_redelivered_entries_total",
     "harkline_model_degraded",
     "harkline_model_loaded",
+    "harkline_model_outdated",
+    "harkline_model_swap_failures_total",
     "harkline_worker_processes_ready",
 )
 
@@ -88,6 +90,17 @@ class WorkerMetrics:
             ["version", "backend"],
             registry=registry,
             multiprocess_mode="livemax",
+        )
+        self.model_outdated = Gauge(
+            "harkline_model_outdated",
+            "1 while a process serves a former model, because the one it should serve cannot be loaded.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.model_swap_failures = Counter(
+            "harkline_model_swap_failures_total",
+            "Times that a process could not load another model and kept what it had.",
+            registry=registry,
         )
         self.processes_ready = Gauge(
             "harkline_worker_processes_ready",

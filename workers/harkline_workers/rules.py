@@ -21,6 +21,7 @@ class Ruling(NamedTuple):
 
     level: str
     why: str
+    words: str = ""  # of the line, by which the rule knew; "" where it was the level, or nothing
 
 
 # (what must stand in the line, the level it cannot fall below, why). Words that also occur in settings or reports are left to the model.
@@ -66,8 +67,9 @@ def floor(line: Normalised) -> Ruling | None:
     if _ANY_FLOOR.search(line.template) is None or _DRILL.search(line.template) is not None:
         return None
     for pattern, level, why in _FLOORS:
-        if pattern.search(line.template) is not None:
-            return Ruling(level, why)
+        found = pattern.search(line.template)
+        if found is not None:
+            return Ruling(level, why, found.group())
     return None
 
 
@@ -80,5 +82,5 @@ def judge(line: Normalised) -> Ruling:
         return Ruling(line.level, f"rules: logged as {line.level}")
     alarming = _ALARMING.search(line.template)
     if alarming is not None and _CALMING.search(line.template) is None and _DRILL.search(line.template) is None:
-        return Ruling("error", f"rules: says {alarming.group().lower()!r}")
+        return Ruling("error", f"rules: says {alarming.group().lower()!r}", alarming.group())
     return Ruling("info", "rules: nothing alarming")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harkline.lines.decoded import to_lines
 from harkline_api.describe import LINE_PARAMETERS, send_operation
-from harkline_api.lines import defaults_of, to_lines
-from harkline_api.protocol import Protocol, accepted_json, refused_json
+from harkline_api.protocol import Protocol, accepted_json, defaults_of, refused_json
 
 if TYPE_CHECKING:
-    from harkline_api.protocol import Decoded, Received
+    from harkline.lines.decoded import Decoded
+    from harkline_api.protocol import Received
 
 _MESSAGE = {
     "name": "message",

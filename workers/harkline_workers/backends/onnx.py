@@ -14,8 +14,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from harkline.errors import ModelError
-from harkline_workers.normalise import LEVELS
 from harkline_workers.packing import pack
+
+# The outputs of our graphs.
+LOGITS, VECTORS = "logits", "vectors"
 
 _LOG_ERRORS_ONLY = 3
 
@@ -35,21 +37,30 @@ class OnnxBackend:
 
     def score(self, encodings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return int8 logits (n, levels), in order."""
-        if self._int8 is None:
-            raise ModelError("the onnx backend is not loaded; call load() first")
-        return _run(self._int8, encodings)
+        return _run(self._loaded(), encodings)
 
     def score_exactly(self, encodings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return fp32 logits (n, levels), in order."""
-        if self._int8 is None:
-            raise ModelError("the onnx backend is not loaded; call load() first")
+        self._loaded()
         if self._fp32 is None:
             self._fp32 = self._open("model.fp32.onnx")
         return _run(self._fp32, encodings)
 
+    def embed(self, encodings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return the vectors that the head reads, (n, hidden), of the int8 graph, in order; (n, 0) where the graph was exported without them."""
+        session = self._loaded()
+        if VECTORS not in {output.name for output in session.get_outputs()}:
+            return np.empty((len(encodings), 0), dtype=np.float32)
+        return _run(session, encodings, VECTORS)
+
     def close(self) -> None:
         """Drop both sessions."""
         self._int8 = self._fp32 = None
+
+    def _loaded(self) -> onnxruntime.InferenceSession:
+        if self._int8 is None:
+            raise ModelError("the onnx backend is not loaded; call load() first")
+        return self._int8
 
     def _open(self, name: str) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -71,8 +82,12 @@ class OnnxBackend:
             ) from error
 
 
-def _run(session: onnxruntime.InferenceSession, encodings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    logits = np.empty((len(encodings), len(LEVELS)), dtype=np.float32)
+def _run(
+    session: onnxruntime.InferenceSession, encodings: Sequence[Sequence[int]], output: str = LOGITS
+) -> NDArray[np.float32]:
+    # Only the output that is named is computed and fetched: scoring does not pay for vectors.
+    width = {found.name: found.shape[-1] for found in session.get_outputs()}[output]
+    answers = np.empty((len(encodings), width), dtype=np.float32)
     for row in pack(encodings):
         feed = {
             "token_ids": row.token_ids,
@@ -80,5 +95,5 @@ def _run(session: onnxruntime.InferenceSession, encodings: Sequence[Sequence[int
             "line_of_token": row.line_of_token,
             "first_tokens": row.first_tokens,
         }
-        logits[row.lines] = session.run(["logits"], feed)[0]
-    return logits
+        answers[row.lines] = session.run([output], feed)[0]
+    return answers

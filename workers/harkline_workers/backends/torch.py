@@ -63,6 +63,10 @@ class TorchBackend:
         """Return fp32 logits (n, levels), in order."""
         return self._run(encodings)
 
+    def embed(self, encodings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return the vectors that the head reads, (n, hidden) fp32, in order."""
+        return self._run(encodings, vectors=True)
+
     def close(self) -> None:
         """Drop the weights; on a GPU their memory goes back to the device."""
         self._encoder = None
@@ -70,15 +74,17 @@ class TorchBackend:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _run(self, encodings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def _run(self, encodings: Sequence[Sequence[int]], *, vectors: bool = False) -> NDArray[np.float32]:
         if self._encoder is None:
             raise ModelError("the torch backend is not loaded; call load() first")
-        logits = np.empty((len(encodings), len(LEVELS)), dtype=np.float32)
+        apply = self._encoder.pool if vectors else self._encoder
+        width = self._encoder.config.hidden_size if vectors else len(LEVELS)
+        answers = np.empty((len(encodings), width), dtype=np.float32)
         rows = pack(encodings)
         step = (_GPU_TOKENS if self._device.type == "cuda" else _CPU_TOKENS) // ROW_TOKENS
         for start in range(0, len(rows), step):
             batch, lines = batch_rows(rows[start : start + step])
-            logits[lines] = (
-                self._encoder(*(tensor.to(self._device, non_blocking=True) for tensor in batch)).float().cpu().numpy()
+            answers[lines] = (
+                apply(*(tensor.to(self._device, non_blocking=True) for tensor in batch)).float().cpu().numpy()
             )
-        return logits
+        return answers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harkline_api.timestamps import epoch_seconds
+from harkline.lines.timestamps import epoch_seconds
 
 MOMENT = 1795335139.443
 
