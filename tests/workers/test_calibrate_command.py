@@ -185,6 +185,16 @@ def test_too_few_lines_are_refused_with_the_number_that_is_needed(settings: Sett
     assert store.resolve(settings) != before
 
 
+def test_one_kind_of_line_that_takes_the_whole_budget_is_named(settings: Settings, tmp_path: Path) -> None:
+    """Where a single frequent line alone exceeds the budget, what it costs is told: the threshold that would do without it."""
+    file = tmp_path / "app.log"
+    file.write_text("\n".join(stream(2000) + [LOUD[1].format(n=at) for at in range(100)]), "utf-8")
+    done = calibrate(settings, file, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "have one score" in done.stdout
+    assert "alone exceed the budget; without them the threshold would be 0." in done.stdout
+
+
 def test_of_labelled_lines_those_not_critical_make_the_budget(settings: Settings, tmp_path: Path) -> None:
     """In a file of labels critical lines ring for free, and what is found of them is shown before and after."""
     file = tmp_path / "labels.csv"

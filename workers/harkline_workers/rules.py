@@ -26,10 +26,20 @@ class Ruling(NamedTuple):
 
 # (what must stand in the line, the level it cannot fall below, why). Words that also occur in settings or reports are left to the model.
 _FLOORS: tuple[tuple[re.Pattern[str], str, str], ...] = (
-    (re.compile(r"\bkernel panic\b|^panic:|\bgoroutine \S+ \[running\]", re.IGNORECASE), "critical", "floor: panic"),
+    # At the start or after a tag: a search for "kernel panic", or an article of that title, is no panic.
     (
         re.compile(
-            r"\bout of memory: kill|\binvoked oom-killer\b|\boom[-_ ]kill(?:ed|er killed|_process)?\b(?!er)|\bOOMKilled\b|java\.lang\.OutOfMemoryError",
+            r"(?:^|[:\]] )(?:kernel )?panic(?= - |:)|(?:^|: )kernel panic\b|\bgoroutine \S+ \[running\]", re.IGNORECASE
+        ),
+        "critical",
+        "floor: panic",
+    ),
+    # Not a counter or a flag that says zero, not a setting, not the reason of a state that is over.
+    (
+        re.compile(
+            r"\bout of memory: kill|\binvoked oom-killer\b|\boom[-_ ]killed\b(?!\W{0,4}(?:false|0|no)\b)"
+            r"|\boom_kill_process\b|\boom_kill[ =:]+#|# oom_kill event|\boom-kill(?::|')|\boom kill in\b"
+            r"|(?<!last state: terminated \| reason: )\bOOMKilled\b(?!\W{0,4}(?:false|0)\b| /)|java\.lang\.OutOfMemoryError",
             re.IGNORECASE,
         ),
         "critical",

@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from harkline.screen import inert
-from harkline_workers.budget import HIGHEST, LOWEST
+from harkline_workers.budget import HIGHEST, LOWEST, choose_threshold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,6 +120,13 @@ def _remarks(scored: Scored, choice: Choice) -> list[str]:
             remarks.append(
                 f"{choice.ringing:,} lines ring and {choice.allowed:,} may: the next {tied:,} have one score ({choice.first_silent:.4f}), so they ring"
                 " together or not at all"
+            )
+        if tied > max(1, choice.allowed):
+            others = scores != choice.first_silent
+            without = choose_threshold(scores[others], lines[others], choice.allowed).threshold
+            remarks.append(
+                f"these {tied:,} alone exceed the budget; without them the threshold would be {without:g}: label them not_critical and teach the model"
+                " (`harkline train --from`), then calibrate again"
             )
     if choice.threshold > _DEAF_FROM:
         remarks.append(
