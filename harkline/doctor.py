@@ -81,6 +81,13 @@ def _installed(settings: Settings) -> Iterator[Finding]:
     ):
         if find_spec(module) is None:
             yield Finding("broken", f"the Python package {module} is missing, {why} needs it: `make install`")
+    if settings.model:
+        for module in ("torch", "transformers"):
+            if find_spec(module) is None:
+                yield Finding(
+                    "broken",
+                    f"HARKLINE_MODEL names a Hugging Face checkpoint, which needs the Python package {module}: pip install 'harkline[hf]'",
+                )
     try:
         program = programs.find_redis()
     except HarklineError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from harkline.ledger import Ledger, connect
@@ -14,6 +15,11 @@ from tests.support.redis_server import RedisServer, redis_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# How long an example takes says something of the machine's other work, and nothing of the code.
+hypothesis_settings.register_profile("harkline", deadline=None)
+hypothesis_settings.load_profile("harkline")
 
 
 @pytest.fixture(scope="session")

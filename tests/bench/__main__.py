@@ -43,7 +43,7 @@ PARTS = {
     "e": Part("ours warm", ours.warm, 2.0),
     "l": Part("latency at half load", latency.latency, 2.0),
     "o": Part("overload", overload.overload, 1.2),
-    "m": Part("memory", memory.memory, 0.4),
+    "m": Part("memory and idleness", memory.memory, 0.4),
     "s": Part("more processes", growth.scaling, 1.2),
     "k": Part("a growing backlog", growth.backlog, 0.8),
     "t": Part("a growing number of templates", growth.templates, 1.2),

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 _BACKLOGS, _QUICK_BACKLOGS = (10_000, 20_000, 50_000, 100_000, 200_000), (10_000, 20_000)
 _TEMPLATES, _QUICK_TEMPLATES = (100, 300, 1000, 3000, 10_000), (100, 300)
+# Passes over new templates before the clock runs, so that nearly every process has met nearly every one.
+_MEETINGS = 5
 _COUNTS = (1, 2, 4, 8, 16)
 _FRONT_REQUEST_LINES = 1000
+# Small ones, so that no process is left alone with the last of them for long.
+_SMALL_REQUEST_LINES = 100
 
 
 def scaling(setting: Setting) -> list[Row]:
@@ -29,8 +33,8 @@ def scaling(setting: Setting) -> list[Row]:
         with running_system(setting.new_folder("workers"), count, **NO_CACHE, **NO_BOUND) as system:
             warm_up(setting, system)
             setting.say(f"{count} worker processes")
-            part = setting.different.sample(max(REQUEST_LINES, int(150 * count * setting.seconds)), seed=count)
-            took = system.take_in(json_bodies(part, REQUEST_LINES), len(part))
+            part = setting.different.sample(int(200 * count * setting.seconds), seed=count)
+            took = system.take_in(json_bodies(part, _SMALL_REQUEST_LINES), len(part))
         per_cpu, per_wall = [took.lines / took.cpu], [took.lines / took.seconds]
         rows.append(Row(f"workers:{count}", f"worker processes: {count}, no cache", per_cpu, "lines/CPU-s", per_wall))
     for count in counts:
@@ -84,16 +88,17 @@ def templates(setting: Setting) -> list[Row]:
         warm_up(setting, system)
         for number in _QUICK_TEMPLATES if setting.quick else _TEMPLATES:
             setting.say(f"{number:,} templates: the model reads the new ones")
-            for _ in range(2):  # twice, so that each process meets them, and each number its order
+            for _ in range(_MEETINGS):
                 fresh = setting.fresh_numbers(setting.different.at(range(known, number)))
                 system.take_in(json_bodies(fresh, REQUEST_LINES), len(fresh))
             known = number
             setting.say(f"{number:,} templates")
             part = setting.fresh_numbers(setting.different.at([at % number for at in range(lines)]))
-            read = system.metric("harkline_model_lines_total")
+            read, critical = system.metric("harkline_model_lines_total"), float(system.critical_lines())
             took = system.take_in(json_bodies(part, REQUEST_LINES), len(part))
             read = (system.metric("harkline_model_lines_total") - read) / took.lines
-            note = f"{read:.2%} of the lines read by the model"
+            critical = (system.critical_lines() - critical) / took.lines
+            note = f"{read:.2%} of the lines read by the model, {critical:.0%} critical"
             cost = [took.cpu / took.lines * 1e6]
             rows.append(Row(f"templates:{number}", f"{number:,} templates", cost, "CPU us a line", note=note))
     return rows

@@ -1,7 +1,9 @@
-"""Part m: what each process holds once it has seen everything, caches filled and both models loaded."""
+"""Part m: what each process holds once it has seen everything, caches filled and both models loaded; and what a system costs that has nothing to do."""
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from tests.bench.ours import NO_BOUND, REQUEST_LINES, make_warm, warm_up
@@ -12,6 +14,7 @@ from tests.bench.system import running_system
 if TYPE_CHECKING:
     from tests.bench.processes import Memory
     from tests.bench.setting import Setting
+    from tests.bench.system import System
 
 
 def memory(setting: Setting) -> list[Row]:
@@ -23,6 +26,8 @@ def memory(setting: Setting) -> list[Row]:
         part = setting.different.sample(2000, seed=13)
         system.take_in(json_bodies(part, REQUEST_LINES), len(part))
         held = system.memory()
+        setting.say("an idle system")
+        idle = _idle(setting, system)
     (worker, *children), (master, *views) = held["worker"], held["api"]
     return [
         Row("worker_mib", "a worker process", _mib(children), "MiB"),
@@ -31,8 +36,18 @@ def memory(setting: Setting) -> list[Row]:
         Row("api_master_mib", "the API's master", _mib([master]), "MiB"),
         Row("redis_mib", "Redis", _mib(held["redis"]), "MiB"),
         Row("all_mib", "all of them", [sum(sum(_mib(processes)) for processes in held.values())], "MiB"),
+        idle,
     ]
 
 
 def _mib(processes: list[Memory]) -> list[float]:
     return [process.pss_mib for process in processes]
+
+
+def _idle(setting: Setting, system: System) -> Row:
+    before, began = system.cpu_seconds(), time.monotonic()
+    threading.Event().wait(setting.seconds)
+    elapsed, after = time.monotonic() - began, system.cpu_seconds()
+    shares = {name: (after[name] - before[name]) / elapsed for name in after}
+    note = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
+    return Row("idle", "an idle system", [100 * sum(shares.values())], "% of a core", note=note)

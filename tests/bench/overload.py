@@ -40,7 +40,7 @@ def overload(setting: Setting) -> list[Row]:
 
 def _five_times(setting: Setting, system: System) -> list[Row]:
     setting.say("what it can drain")
-    part = setting.different.sample(max(500, int(100 * setting.seconds)), seed=11)
+    part = setting.different.sample(max(500, int(200 * setting.seconds)), seed=11)
     took = system.take_in(json_bodies(part, _REQUEST_LINES), len(part))
     drain = took.lines / took.seconds
     seconds = 2.5 * setting.seconds
@@ -86,8 +86,9 @@ def _five_times(setting: Setting, system: System) -> list[Row]:
 
 def _cost_of_no(setting: Setting, lines: int) -> list[Row]:
     """The worker is held still, so that only the API and Redis work: first all requests are accepted, then none."""
-    bound = {"HARKLINE_BACKLOG_FLOOR_LINES": str(_ACCEPTED_REQUESTS * setting.repeats * lines)}
-    requests = [client.post("/logs", body, JSON) for body in json_bodies(setting.stream, lines)][:_ACCEPTED_REQUESTS]
+    bodies = json_bodies(setting.stream, lines)[:_ACCEPTED_REQUESTS]
+    requests = [client.post("/logs", body, JSON) for body in bodies if len(body) >= len(bodies[0]) // 2]
+    bound = {"HARKLINE_BACKLOG_FLOOR_LINES": str(len(requests) * setting.repeats * lines)}
     taken, refused = [], []
     with running_system(setting.new_folder("refusal"), 1, **bound) as system:
         warm_up(setting, system)
@@ -101,7 +102,7 @@ def _cost_of_no(setting: Setting, lines: int) -> list[Row]:
             threading.Event().wait(1.5)
             for _ in range(setting.repeats):
                 setting.say(f"refusing requests of {lines}")
-                repeated = requests * (_REFUSED_REQUESTS // len(requests))
+                repeated = requests * max(1, _REFUSED_REQUESTS // len(requests))
                 refused.append(_front_us(system, repeated, 429))
         finally:
             system.release_worker()

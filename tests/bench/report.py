@@ -26,6 +26,8 @@ _SUMMARY = (
 
 
 _ALL = "abcdefgklmost"
+# Less than this is what any machine does by itself.
+_QUIET_CORES = 0.1
 
 
 def sections(results: Results, letters: Iterable[str] = _ALL) -> dict[str, str]:
@@ -82,12 +84,15 @@ def _rows(results: Results, letters: str) -> list[Row]:
 
 def _machine(results: Results) -> str:
     taken = sorted(part.at for part in results.parts.values())
-    others = max((part.other_cores for part in results.parts.values()), default=0.0)
-    stolen = max((part.stolen_cores for part in results.parts.values()), default=0.0)
     when = taken[0][:16].replace("T", " ") if taken else "not yet"
     until = f" to {taken[-1][11:16]}" if len(taken) > 1 else ""
     text = f"Taken {when}{until} UTC on {results.machine}. Lines: {results.stream}. "
-    text += f"Meanwhile other programs kept at most {others:.2f} cores busy in any part, and the host took at most {stolen:.2f}."
+    busy = [
+        f"{part.other_cores + part.stolen_cores:.2f} during {part.title}"
+        for part in results.parts.values()
+        if part.other_cores + part.stolen_cores >= _QUIET_CORES
+    ]
+    text += f"Cores that others kept busy meanwhile: {', '.join(busy) or f'less than {_QUIET_CORES} throughout'}."
     quick = [letter for letter, part in results.parts.items() if part.quick]
     return text + (f" **Parts {', '.join(quick)} were only tried (`--quick`).**" if quick else "")
 

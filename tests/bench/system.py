@@ -69,6 +69,10 @@ class System:
         totals = cast("list[bytes | None]", self.redis.hmget(TOTALS, ["critical", "not_critical"]))
         return sum(int(total or 0) for total in totals)
 
+    def critical_lines(self) -> int:
+        """Lines counted as critical so far."""
+        return int(cast("bytes | None", self.redis.hget(TOTALS, "critical")) or 0)
+
     def backlog_lines(self) -> int:
         """Lines accepted and not yet counted."""
         return int(cast("bytes | None", self.redis.get(BACKLOG)) or 0)

@@ -1,4 +1,4 @@
-"""Caches: bounded whatever is sent, exact in what they return."""
+"""The shared cache: bounded whatever is sent, exact in what it returns."""
 
 from __future__ import annotations
 
@@ -6,26 +6,8 @@ import pytest
 
 from harkline.ledger import Ledger, connect
 from harkline.settings import Settings
-from harkline_workers.cache import Judgement, ProcessCache, SharedCache
+from harkline_workers.cache import Judgement, SharedCache
 from tests.support.redis_server import RedisServer
-
-
-def test_the_process_cache_stays_bounded_and_keeps_what_is_used() -> None:
-    """Never more than its capacity; an input that is asked for survives any number of others."""
-    cache = ProcessCache(100)
-    cache.put("kept", Judgement(0.5, "info"))
-    for at in range(10_000):
-        cache.put(f"other {at}", Judgement(0.1, "info"))
-        assert cache.get("kept") == Judgement(0.5, "info")
-    assert len(cache._young) + len(cache._old) <= 101
-    assert cache.get("other 1") is None
-
-
-def test_a_capacity_of_zero_keeps_nothing() -> None:
-    """The cache can be turned off."""
-    cache = ProcessCache(0)
-    cache.put("x", Judgement(0.5, "info"))
-    assert cache.get("x") is None
 
 
 def test_the_shared_cache_never_outgrows_its_slots(ledger: Ledger) -> None:

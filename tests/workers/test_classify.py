@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from harkline.contract import LogLine
 from harkline.ledger import Ledger
-from harkline_workers.cache import ProcessCache, SharedCache
+from harkline_workers.cache import SharedCache
 from harkline_workers.classify import CALL_LINES, Classifier
 from harkline_workers.metrics import WorkerMetrics
 from tests.workers.fakes import FakeModel
@@ -31,7 +31,7 @@ def model() -> FakeModel:
 
 @pytest.fixture
 def classifier(model: FakeModel, registry: CollectorRegistry) -> Classifier:
-    return Classifier(model, "", ProcessCache(100), None, WorkerMetrics(registry))
+    return Classifier(model, "", 100, None, WorkerMetrics(registry))
 
 
 def lines(*messages: str) -> list[LogLine]:
@@ -58,9 +58,9 @@ def test_equal_inputs_are_scored_once_and_then_cached(
     classifier: Classifier, model: FakeModel, registry: CollectorRegistry
 ) -> None:
     """Lines that differ in numbers only are one input; the next batch does not ask the model again."""
-    classifier.classify(lines(*(f"took {at} turns" for at in range(1, 50))))
-    assert model.scored == ["none | took # turns"]
-    again = classifier.classify(lines("took 999 turns")).verdicts[0]
+    classifier.classify(lines(*(f"saw {at} turns" for at in range(1, 50))))
+    assert model.scored == ["none | saw # turns"]
+    again = classifier.classify(lines("saw 999 turns")).verdicts[0]
     assert again.source == "cache"
     assert len(model.calls) == 1
     assert value(registry, "harkline_cache_hits_total", tier="process") == 1
@@ -78,7 +78,7 @@ def test_workers_share_judgements_through_redis(ledger: Ledger, registry: Collec
     for model in (first, second):
         metrics = WorkerMetrics(CollectorRegistry())
         verdict = (
-            Classifier(model, "", ProcessCache(10), SharedCache(ledger.redis, model.version, 1024), metrics)
+            Classifier(model, "", 10, SharedCache(ledger.redis, model.version, 1024), metrics)
             .classify(lines("bad disk"))
             .verdicts[0]
         )
@@ -130,7 +130,7 @@ def test_a_broken_model_degrades_and_blames_no_line(classifier: Classifier, mode
 
 def test_without_a_model_the_rules_judge_and_say_why(registry: CollectorRegistry) -> None:
     """No model: every line is still judged, marked degraded, with the reason in its why."""
-    classifier = Classifier(None, "weights are missing", ProcessCache(10), None, WorkerMetrics(registry))
+    classifier = Classifier(None, "weights are missing", 10, None, WorkerMetrics(registry))
     verdict = classifier.classify(lines("panic: runtime error")).verdicts[0]
     assert verdict.degraded
     assert verdict.severity == "critical"

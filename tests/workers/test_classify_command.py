@@ -21,7 +21,7 @@ from harkline.contract import Verdict
 from harkline.ledger import Ledger
 from harkline.settings import Settings, process_environment
 from harkline_api.app import EXTENSION, create_app
-from harkline_workers.cache import ProcessCache, SharedCache
+from harkline_workers.cache import SharedCache
 from harkline_workers.classify import Classifier
 from harkline_workers.metrics import WorkerMetrics
 from harkline_workers.model import load_model
@@ -86,7 +86,7 @@ def test_a_file_is_judged_as_the_api_and_a_worker_judge_the_same_body(
     lines = stored_lines(ledger)
     scorer = load_model(model)
     shared = SharedCache(ledger.redis, scorer.version, 1024)
-    classifier = Classifier(scorer, "", ProcessCache(1000), shared, WorkerMetrics(CollectorRegistry()))
+    classifier = Classifier(scorer, "", 1000, shared, WorkerMetrics(CollectorRegistry()))
     verdicts = classifier.classify(lines).verdicts
     expected: list[dict[str, Any]] = list(answer.json["rejected"])
     indices = sorted({*range(len(lines) + len(expected))} - {line["index"] for line in expected})

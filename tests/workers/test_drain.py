@@ -13,7 +13,6 @@ from harkline import ledger as ledger_module
 from harkline.contract import LogBatch, LogLine
 from harkline.ledger import Appending, Ledger, connect
 from harkline.settings import Settings
-from harkline_workers.cache import ProcessCache
 from harkline_workers.classify import Classifier
 from harkline_workers.drain import Drain
 from harkline_workers.isolation import Isolation
@@ -31,7 +30,7 @@ class Process:
         self.rung = 0
         client = connect(settings)
         metrics = WorkerMetrics(self.registry)
-        classifier = Classifier(self.model, "", ProcessCache(1000), None, metrics)
+        classifier = Classifier(self.model, "", 1000, None, metrics)
         self.drain = Drain(Ledger(client, settings), classifier, Isolation(client), metrics, settings, name, self._ring)
 
     def _ring(self) -> None:

@@ -9,7 +9,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from harkline.contract import LogLine, Neighbour, Verdict, WordEffect
-from harkline_workers.cache import ProcessCache
 from harkline_workers.classify import ClaimLost, Classifier
 from harkline_workers.explain import MOST_PIECES, SHOWN_WORDS, level_less, variants
 from harkline_workers.metrics import WorkerMetrics
@@ -35,7 +34,7 @@ class WeighingModel(FakeModel):
 
 
 def classifier_of(model: FakeModel | None, why_not: str = "") -> Classifier:
-    return Classifier(model, why_not, ProcessCache(100), None, WorkerMetrics(CollectorRegistry()))
+    return Classifier(model, why_not, 100, None, WorkerMetrics(CollectorRegistry()))
 
 
 def judged(classifier: Classifier, line: LogLine) -> Verdict:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harkline_workers import normalise as normalising
 from harkline_workers.levels import LEVELS, canonical_level
 from harkline_workers.normalise import normalise
 
@@ -62,6 +66,13 @@ def test_headers_give_their_level_and_leave_the_message(raw: str, level: str, te
         ("mac 00:1b:44:11:3a:b7 seen", "mac # seen"),
         ("id 9f4ef63a and jA9J2UvC1", "id # and #"),
         ("at 0xdeadbeef", "at #"),
+        ('"GET /a HTTP/1.1" code=503 took=4512', '"GET /a HTTP/#" code=5xx took=2000'),
+        ("code=exited, status=203/EXEC", "code=exited, status=203/EXEC"),
+        ("stopped, status=137", "stopped, status=137"),
+        ("status 204", "status 2xx"),
+        ('{"lagMessages":48120}', '{"lagMessages":20000}'),
+        ("cpu temperature: 97", "cpu temperature: 95"),
+        ("util=7.5", "util=5"),
     ],
 )
 def test_numbers_are_read_by_what_stands_beside_them(raw: str, template: str) -> None:
@@ -167,6 +178,21 @@ _PIECES = st.sampled_from(
 def test_long_numbers_never_reach_the_model(message: str) -> None:
     """Wherever an id of nine digits stands, another one in its place gives the same input."""
     assert normalise(message.replace("ID", "612345678")) == normalise(message.replace("ID", "798765432"))
+
+
+_LONGER_PIECES = st.sampled_from(
+    ["9f4ef63a12", "jA9J2UvC1", "0x1f", "1x4", "12345678", '"level":50,', "\t", "\x1b[0m", "é", "x", " rc="]
+)
+
+
+@given(st.lists(_PIECES | _LONGER_PIECES, max_size=14).map("".join), st.randoms(use_true_random=False))
+def test_what_is_remembered_of_a_line_changes_nothing(message: str, random: Random) -> None:
+    """A line that differs from one met before in the values of its digits alone is read as if none had been met."""
+    normalise(message)
+    other = re.sub("[0-9]", lambda _: random.choice("0123456789"), message)
+    remembered = normalise(other)
+    normalising._forms.clear()
+    assert normalise(other) == remembered
 
 
 @pytest.mark.parametrize(

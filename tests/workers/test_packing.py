@@ -13,25 +13,26 @@ CLS, SEP = 101, 102
 LINES = st.lists(st.lists(st.integers(1000, 30000), max_size=300).map(lambda ids: [CLS, *ids, SEP]), max_size=60)
 
 
-@given(LINES, st.integers(8, 200))
-def test_every_line_comes_out_once_and_unmixed(lines: list[list[int]], row_tokens: int) -> None:
+@given(LINES, st.integers(8, 200), st.integers(8, 300))
+def test_every_line_comes_out_once_and_unmixed(lines: list[list[int]], row_tokens: int, line_tokens: int) -> None:
     """Unpacking the rows gives back every line, shortened where it had to be, at its own place."""
     found: dict[int, list[int]] = {}
-    for row in pack(lines, row_tokens):
-        assert row.token_ids.size == row.positions.size == row.line_of_token.size <= row_tokens
+    for row in pack(lines, row_tokens, line_tokens):
+        assert row.token_ids.size == row.positions.size == row.line_of_token.size
+        assert row.token_ids.size <= row_tokens or (row.lines.size == 1 and row.token_ids.size <= line_tokens)
         for place, line in enumerate(row.lines.tolist()):
             mine = row.line_of_token == place
             assert line not in found
             found[line] = row.token_ids[mine].tolist()
             assert row.positions[mine].tolist() == list(range(int(mine.sum())))
             assert row.first_tokens[place] == np.flatnonzero(mine)[0]
-    assert [found[line] for line in range(len(lines))] == [list(shorten(line, row_tokens)) for line in lines]
+    assert [found[line] for line in range(len(lines))] == [list(shorten(line, line_tokens)) for line in lines]
 
 
 @given(LINES)
 def test_rows_are_full_enough(lines: list[list[int]]) -> None:
     """No two rows could have been one."""
-    room = sorted(ROW_TOKENS - row.token_ids.size for row in pack(lines))
+    room = sorted(max(0, ROW_TOKENS - row.token_ids.size) for row in pack(lines))
     assert all(ROW_TOKENS - free > room[-1] for free in room[:-1])
 
 

@@ -198,3 +198,13 @@ def test_the_command_lists_chooses_and_goes_back(settings: Settings, tmp_path: P
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
     assert "'nonesuch' is not installed" in refused.stderr
+
+
+def test_the_list_says_what_was_done_to_a_model(settings: Settings, tmp_path: Path) -> None:
+    """Who taught it, or calibrated it, finds that in its line; text from a manifest is no markup."""
+    facts = {"templates": 9, "taught": [{"labels": 215}, {"labels": 40}], "calibrated": {"at": "2026-11-22T[red]"}}
+    make_model(tmp_path / "new", trained_on=facts)
+    store.install(settings, tmp_path / "new")
+    listed = harkline_model(settings, "list").stdout
+    assert "9 templates, taught 215 + 40 labels, calibrated 2026-11-22" in listed
+    assert "Usage: harkline model " in harkline_model(settings, "use", "--help").stdout

@@ -17,7 +17,7 @@ from harkline.errors import ModelError
 from harkline.ledger import Appending, Ledger, connect
 from harkline.settings import Settings
 from harkline_workers import store
-from harkline_workers.cache import ProcessCache, SharedCache
+from harkline_workers.cache import SharedCache
 from harkline_workers.classify import Classifier
 from harkline_workers.drain import Drain
 from harkline_workers.heartbeat import Heartbeat
@@ -79,7 +79,7 @@ class Process:
         self.registry = CollectorRegistry()
         self.source = source
         metrics = WorkerMetrics(self.registry)
-        self.classifier = Classifier(None, "starting", ProcessCache(100), None, metrics)
+        self.classifier = Classifier(None, "starting", 100, None, metrics)
         self.swap = ModelSwap(
             source, self.classifier, lambda version: SharedCache(ledger.redis, version, 1000), metrics
         )

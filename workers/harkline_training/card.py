@@ -106,7 +106,7 @@ On your own logs the mix differs, so set it by a budget of false alarms on lines
 - Numbers are masked before the model reads a line (zero, HTTP classes, percentages and durations keep their order),
   so an exit code or an event id says little to it.
 - English. Other languages get a verdict, not a good one.
-- Lines longer than 128 tokens keep their head and their tail.
+- Lines longer than 256 tokens keep their head and their tail.
 """
 
 

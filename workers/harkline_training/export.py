@@ -28,7 +28,7 @@ from harkline_workers.backends.onnx import LOGITS, VECTORS
 from harkline_workers.manifest import FORMAT, MANIFEST_NAME
 from harkline_workers.neighbours import INDEX_NAME
 from harkline_workers.normalise import LEVELS, NORMALISER_VERSION
-from harkline_workers.packing import ROW_TOKENS, PackedRow, pack
+from harkline_workers.packing import LINE_TOKENS, PackedRow, pack
 
 WEIGHTS, FP32_GRAPH, INT8_GRAPH = "model.safetensors", "model.fp32.onnx", "model.int8.onnx"
 _OPSET = 17
@@ -190,7 +190,7 @@ def write_manifest(directory: Path, calibration: Calibration, about: dict[str, d
         "temperature": round(calibration.temperature, 4),
         "threshold": round(calibration.threshold, 4),
         "second_look_log_odds": calibration.second_look_log_odds,
-        "row_tokens": ROW_TOKENS,
+        "line_tokens": LINE_TOKENS,
         "files": files,
         **about,
     }

@@ -34,7 +34,7 @@ _CRITICAL_FROM = LEVELS.index("error")
 class Recipe:
     """Everything that decides what training makes of a corpus."""
 
-    epochs: int = 6
+    epochs: int = 5
     renderings: int = 1  # of each template, an epoch
     batch_lines: int = 32
     learning_rate: float = 1e-4

@@ -1,7 +1,7 @@
-"""Verdicts that were already given: a cache in the process, one in Redis for all workers, both of bounded size, both keyed by the complete model input.
+"""What the model said before, for all workers: a cache in Redis, of bounded size, keyed by the complete model input.
 
 A cached judgement is the model's on exactly that input, so it needs no expiry; another model version is another cache. Rules and overrides are
-applied after the cache and never stored.
+applied after it and never stored. Each process remembers finished verdicts on top of it (`classify.py`).
 """
 
 from __future__ import annotations
@@ -31,37 +31,6 @@ class Judgement(NamedTuple):
 
     score: float
     level: str
-
-
-class ProcessCache:
-    """The last judgements of this process, in two generations: when the young one is full, the old one is dropped. O(1), no bookkeeping per hit."""
-
-    def __init__(self, capacity: int) -> None:
-        self._half = capacity // 2
-        self._young: dict[str, Judgement] = {}
-        self._old: dict[str, Judgement] = {}
-
-    def get(self, model_input: str) -> Judgement | None:
-        """Return the judgement of an input, or None."""
-        known = self._young.get(model_input)
-        if known is None:
-            known = self._old.get(model_input)
-            if known is not None:
-                self.put(model_input, known)
-        return known
-
-    def put(self, model_input: str, judgement: Judgement) -> None:
-        """Keep a judgement."""
-        if self._half == 0:
-            return
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
-        self._young[model_input] = judgement
-
-    def clear(self) -> None:
-        """Forget all: another model judges from now on."""
-        self._young = {}
-        self._old = {}
 
 
 class SharedCache:

@@ -1,13 +1,15 @@
 """The way from lines to verdicts: normalise -> caches -> model -> floors. Knows no Celery and no model runtime.
 
-Lines with the same model input share one verdict object, so the cost of a batch is that of its distinct lines. When the model cannot answer, the
-rules do, and the verdict says `degraded`: nothing is dropped.
+Lines with the same model input share one verdict object, and a process remembers the last ones it gave, floors included: most lines cost no more
+than being normalised and looked up. When the model cannot answer, the rules do, and the verdict says `degraded`: nothing is dropped.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+import msgspec
 
 from harkline.contract import Severity, Source, Verdict
 from harkline.logs import get_logger
@@ -15,6 +17,7 @@ from harkline_workers import rules
 from harkline_workers.cache import Judgement
 from harkline_workers.explain import explain
 from harkline_workers.normalise import LEVELS, Normalised, normalise
+from harkline_workers.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harkline.contract import Explanation, LogLine, Neighbour
-    from harkline_workers.cache import ProcessCache, SharedCache
+    from harkline_workers.cache import SharedCache
     from harkline_workers.metrics import WorkerMetrics
 
 log = get_logger(__name__)
@@ -74,13 +77,14 @@ class Classifier:
         self,
         model: Scorer | None,
         why_not: str,
-        process_cache: ProcessCache,
+        remembered_lines: int,
         shared_cache: SharedCache | None,
         metrics: WorkerMetrics,
     ) -> None:
         self._model = model
         self._why_not = why_not  # why there is no model
-        self._process_cache = process_cache
+        # By model input, as the same line is told when it comes again. Never of another model, never a degraded one.
+        self._remembered: Recent[str, Verdict] = Recent(remembered_lines)
         self._shared_cache = shared_cache
         self._metrics = metrics
 
@@ -92,7 +96,7 @@ class Classifier:
     def serve(self, model: Scorer, shared_cache: SharedCache | None) -> None:
         """Judge with this model from the next call on. Judgements of another version are forgotten."""
         if self._model is None or self._model.version != model.version:
-            self._process_cache.clear()
+            self._remembered.clear()
         self._model, self._why_not, self._shared_cache = model, "", shared_cache
 
     def do_without(self, why: str) -> None:
@@ -106,24 +110,29 @@ class Classifier:
             if start:
                 between_calls()
             normalised += [normalise(line.message, line.level) for line in lines[start : start + _NORMALISE_LINES]]
-        distinct = {line.model_input: line for line in normalised}
-        verdicts: dict[str, Verdict] = {}
+        if self._model is None:
+            known: list[Verdict | None] = [None] * len(normalised)
+        else:
+            remembered = self._remembered.get
+            known = [remembered(line.model_input) for line in normalised]
+        new = {line.model_input: line for line, verdict in zip(normalised, known, strict=True) if verdict is None}
+        if not new:
+            self._metrics.cache_hits.labels("process").inc(len(known))
+            return Classified(cast("list[Verdict]", known), {})
+        fresh: dict[str, Verdict] = {}
         raised: dict[str, str] = {}
         if self._model is not None:
-            self._judge_by_model(self._model, distinct, verdicts, raised, between_calls)
-        why = self._why_not
-        for model_input, line in distinct.items():
-            if model_input not in verdicts:
-                verdicts[model_input] = _ruled(
-                    rules.judge(line), line, degraded=True, because=raised.get(model_input) or why
-                )
-        result = [verdicts[line.model_input] for line in normalised]
-        poison = (
-            {at: raised[line.model_input] for at, line in enumerate(normalised) if line.model_input in raised}
-            if raised
-            else {}
-        )
-        return Classified(result, poison)
+            self._metrics.cache_hits.labels("process").inc(len(known) - known.count(None))
+            self._judge_by_model(self._model, new, fresh, raised, between_calls)
+        for model_input, line in new.items():
+            if model_input not in fresh:
+                why = raised.get(model_input) or self._why_not
+                fresh[model_input] = _ruled(rules.judge(line), line, degraded=True, because=why)
+        verdicts = [verdict or fresh[line.model_input] for line, verdict in zip(normalised, known, strict=True)]
+        poison = {
+            at: raised[line.model_input] for at, line in enumerate(normalised) if raised and line.model_input in raised
+        }
+        return Classified(verdicts, poison)
 
     def explain(self, line: LogLine, verdict: Verdict, between_calls: Callable[[], None] = lambda: None) -> Explanation:
         """Say what made the verdict of a line that was just judged; costs as much as judging some sixty new lines. Nothing of it is cached."""
@@ -137,35 +146,35 @@ class Classifier:
     def _judge_by_model(
         self,
         model: Scorer,
-        distinct: dict[str, Normalised],
+        new: dict[str, Normalised],
         verdicts: dict[str, Verdict],
         raised: dict[str, str],
         between_calls: Callable[[], None],
     ) -> None:
-        metrics = self._metrics
-        get = self._process_cache.get
-        known = {model_input: judgement for model_input in distinct if (judgement := get(model_input)) is not None}
-        metrics.cache_hits.labels("process").inc(len(known))
-        misses = [model_input for model_input in distinct if model_input not in known]
-        if misses and self._shared_cache is not None:
+        """Fill in the verdicts of inputs that this process does not remember; those that the model could not judge stay out."""
+        misses = list(new)
+        if self._shared_cache is not None:
             shared = self._shared_cache.get_many(misses)
-            metrics.cache_hits.labels("redis").inc(len(shared))
+            self._metrics.cache_hits.labels("redis").inc(len(shared))
             for model_input, judgement in shared.items():
-                self._process_cache.put(model_input, judgement)
-            known |= shared
+                verdicts[model_input] = self._said(judgement, new[model_input], "cache", model)
             misses = [model_input for model_input in misses if model_input not in shared]
-        for model_input, judgement in known.items():
-            verdicts[model_input] = _verdict(judgement, distinct[model_input], "cache", model)
-        metrics.cache_misses.inc(len(misses))
+        self._metrics.cache_misses.inc(len(misses))
         call_lines = min(CALL_LINES, model.call_lines)
         for start in range(0, len(misses), call_lines):
             between_calls()
-            fresh = self._predict(model, misses[start : start + call_lines], raised)
-            for model_input, judgement in fresh.items():
-                self._process_cache.put(model_input, judgement)
-                verdicts[model_input] = _verdict(judgement, distinct[model_input], "model", model)
+            judged = self._predict(model, misses[start : start + call_lines], raised)
+            for model_input, judgement in judged.items():
+                verdicts[model_input] = self._said(judgement, new[model_input], "model", model)
             if self._shared_cache is not None:
-                self._shared_cache.put_many(fresh)
+                self._shared_cache.put_many(judged)
+
+    def _said(self, judgement: Judgement, line: Normalised, source: Source, model: Scorer) -> Verdict:
+        """Return a verdict, and remember it as it will be told from now on."""
+        verdict = _verdict(judgement, line, source, model)
+        again = msgspec.structs.replace(verdict, source="cache") if verdict.source == "model" else verdict
+        self._remembered.put(line.model_input, again)
+        return verdict
 
     def _predict(self, model: Scorer, inputs: list[str], raised: dict[str, str]) -> dict[str, Judgement]:
         """Score inputs; where the model raises, take the call apart by halves until the culprits stand alone in `raised`."""

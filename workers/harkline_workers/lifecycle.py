@@ -24,7 +24,7 @@ from harkline.errors import LedgerUnavailable
 from harkline.exposition import LedgerCollector
 from harkline.ledger import Ledger, connect
 from harkline.logs import configure_logs, get_logger
-from harkline_workers.cache import ProcessCache, SharedCache
+from harkline_workers.cache import SharedCache
 from harkline_workers.checkpoint import CheckpointRefused
 from harkline_workers.classify import Classifier
 from harkline_workers.drain import Drain
@@ -140,7 +140,7 @@ class Lifecycle:
         settings = self._settings
         client = connect(settings, timeout_seconds=WORKER_REDIS_SECONDS)
         metrics = WorkerMetrics()
-        classifier = Classifier(None, "no model is loaded yet", ProcessCache(settings.cache_lines), None, metrics)
+        classifier = Classifier(None, "no model is loaded yet", settings.cache_lines, None, metrics)
 
         def shared_cache(version: str) -> SharedCache:
             return SharedCache(client, version, settings.shared_cache_slots)

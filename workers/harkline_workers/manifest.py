@@ -34,7 +34,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float  # logits are divided by it
     threshold: float  # lines whose P(error) + P(critical) is at least this are critical
     second_look_log_odds: float  # int8 scores nearer to the threshold than this are scored again in fp32
-    row_tokens: int
+    line_tokens: int  # what is read of a line at most
     files: dict[str, ModelFile]
     trained_on: dict[str, object] = msgspec.field(default_factory=dict)
 
@@ -48,7 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
                 repr(self.temperature),
                 repr(self.threshold),
                 repr(self.second_look_log_odds),
-                str(self.row_tokens),
+                str(self.line_tokens),
             ),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
@@ -56,7 +56,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_manifest(directory: Path) -> Manifest:
     """Read `model.json`. Raises ModelError where it is missing, malformed, or made for another normaliser or other levels than this program's."""
-    from harkline_workers.packing import ROW_TOKENS  # noqa: PLC0415 - brings numpy, which Flower and a worker's parent do without
+    from harkline_workers.packing import LINE_TOKENS  # noqa: PLC0415 - brings numpy, which Flower and a worker's parent do without
 
     path = directory / MANIFEST_NAME
     try:
@@ -88,9 +88,9 @@ def read_manifest(directory: Path) -> Manifest:
             f"{path}: temperature {manifest.temperature}, threshold {manifest.threshold}, second look"
             f" {manifest.second_look_log_odds}: above 0, inside 0..1, 0 or more is what they must be; calibrate again"
         )
-    if manifest.row_tokens != ROW_TOKENS:
+    if manifest.line_tokens != LINE_TOKENS:
         raise ModelError(
-            f"{path} has rows of {manifest.row_tokens} tokens, this program packs {ROW_TOKENS}; export again"
+            f"{path} reads {manifest.line_tokens} tokens of a line, this program {LINE_TOKENS}; export again"
         )
     return manifest
 

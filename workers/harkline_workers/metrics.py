@@ -62,7 +62,10 @@ class WorkerMetrics:
             "harkline_model_lines_total", "Distinct lines that the model scored.", registry=registry
         )
         self.cache_hits = Counter(
-            "harkline_cache_hits_total", "Distinct lines of a claim answered by a cache.", ["tier"], registry=registry
+            "harkline_cache_hits_total",
+            "Lines answered by a cache; of the Redis tier, distinct ones of a claim.",
+            ["tier"],
+            registry=registry,
         )
         self.cache_misses = Counter(
             "harkline_cache_misses_total", "Distinct lines of a claim that no cache knew.", registry=registry

@@ -71,14 +71,24 @@ _NUMBER = re.compile(
 )
 _QUOTE_OR_SIGN = r"""["']?\s?[=:]?\s?["']?$"""
 _STATUS_BEFORE = re.compile(
-    rf"""(?:HTTP/0(?:\.0)?"|(?<!exit\ )(?<!with\ )\b(?:http[_ ]?)?status(?:[ _]?code)?|\bHTTP|\breturned|\bresponse(?:[ _]?code)?|\banswered(?:\ with)?
-    |\bresponded(?:\ with)?|\bgot|\b(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)\ \S+){_QUOTE_OR_SIGN}""",
+    rf"""(?:HTTP/0(?:\.0)?"|(?<!exit\ )(?<!with\ )(?<!exit_)\b(?:http[_ ]?)?(?:status(?:[ _]?code)?|code)|\bHTTP|\breturned|\bresponse(?:[ _]?code)?
+    |\banswered(?:\ with)?|\bresponded(?:\ with)?|\bgot|\b(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)\ \S+){_QUOTE_OR_SIGN}""",
     re.VERBOSE | re.IGNORECASE,
 )
 _EXIT_BEFORE = re.compile(
     r"""(?:\bexit(?:ed|s|ing)?(?:[ _]?(?:code|status))?|\bexited\ with|\bexit(?:ed|s|ing)?(?:\ with)?(?:\ (?:an?\ )?(?:error\ )?(?:code|status|signal))?
     |\bsignal|\bsig|\berrno|\brc|\bret(?:code|val)?|\breturn[ _]?(?:code|value)|\bstatus|\bcode|\berror)\s?(?:code\s)?["']?\s?[=:(]?\s?["']?-?$""",
     re.VERBOSE | re.IGNORECASE,
+)
+# What stands before a number whose size is the news, though no unit follows it.
+_AMOUNT_BEFORE = re.compile(
+    r"""(?:lag|behind|delay(?:ed)?|latency|took|elapsed|duration|age|waited|silent|overdue|pending|backlog|depth)
+    (?:_?(?:ms|s|secs?|seconds|millis|lines|messages|records|count|by|for|of))?["']?\s?[=:]?\s?["']?$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_SHARE_BEFORE = re.compile(
+    r"""(?:\btemp(?:erature)?(?:_?c(?:elsius)?)?|pct|percent(?:age)?|\butil(?:i[sz]ation)?|\bused?%|\busage)["']?\s?[=:]\s?["']?$""",
+    re.IGNORECASE,
 )
 _BEFORE_CHARS = 80
 
@@ -180,13 +190,14 @@ def _kind(text: str, match: re.Match[str], runs: int) -> str:
         return "share" if match["unit"] == "%" or match["unit"][-1] in "CF" else "amount"
     if not match["plain"]:
         return ""
-    if runs == 1:
-        before = text[max(0, match.start() - _BEFORE_CHARS) : match.start()]
-        if _STATUS_BEFORE.search(before):
-            return "status"
-        if _EXIT_BEFORE.search(before):
-            return "exit"
-    return "zero"
+    before = text[max(0, match.start() - _BEFORE_CHARS) : match.start()]
+    if runs == 1 and _STATUS_BEFORE.search(before):
+        return "status"
+    if runs == 1 and _EXIT_BEFORE.search(before):
+        return "exit"
+    if _SHARE_BEFORE.search(before):
+        return "share"
+    return "amount" if _AMOUNT_BEFORE.search(before) else "zero"
 
 
 def _tidy(pieces: list[str]) -> tuple[str, ...]:

@@ -16,6 +16,10 @@ from torch.nn import functional
 
 from harkline_workers.packing import PackedRow
 
+# What is added to the attention between tokens of two lines. e to this power is nothing beside 1, yet no subnormal number: those make a softmax
+# seven times slower.
+_OTHER_LINE = -70.0
+
 
 class EncoderConfig(NamedTuple):
     """The sizes that `config.json` carries, under the names that it uses."""
@@ -82,7 +86,9 @@ class PackedEncoder(nn.Module):
         hidden = embeddings["word_embeddings"](token_ids) + (embeddings["position_embeddings"](positions) + kinds)
         hidden = self.dropout(embeddings["LayerNorm"](hidden))
         same_line = (line_of_token.unsqueeze(-1) == line_of_token.unsqueeze(-2)).unsqueeze(-3)
-        bias = torch.zeros(same_line.shape, dtype=hidden.dtype, device=hidden.device).masked_fill(~same_line, -1e4)
+        bias = torch.zeros(same_line.shape, dtype=hidden.dtype, device=hidden.device).masked_fill(
+            ~same_line, _OTHER_LINE
+        )
         encoder: Any = self.bert["encoder"]
         for layer in encoder["layer"]:
             hidden = layer(hidden, bias)

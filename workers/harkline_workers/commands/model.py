@@ -85,8 +85,21 @@ def _described(settings: Settings, folder: Path) -> tuple[str, str, str]:
     except ModelError as error:
         return "", "", f"[yellow]unusable:[/] {escape(str(error))}"
     known = {name: manifest.trained_on.get(name) for name in ("templates", "systems")}
-    words = ", ".join(f"{number} {name}" for name, number in known.items() if number is not None)
-    return manifest.version, f"{manifest.threshold:.4g}", words
+    words = [f"{number} {name}" for name, number in known.items() if number is not None]
+    return manifest.version, f"{manifest.threshold:.4g}", ", ".join(words + _changed(manifest.trained_on))
+
+
+def _changed(trained_on: dict[str, object]) -> list[str]:
+    """Return what was done to a model since it was trained, as its manifest tells it."""
+    words = []
+    taught = trained_on.get("taught")
+    if isinstance(taught, list) and taught:
+        labels = [lesson["labels"] for lesson in taught if isinstance(lesson, dict) and "labels" in lesson]
+        words.append(f"taught {' + '.join(escape(str(number)) for number in labels)} labels")
+    calibrated = trained_on.get("calibrated")
+    if isinstance(calibrated, dict) and "at" in calibrated:
+        words.append(f"calibrated {escape(str(calibrated['at'])[:10])}")
+    return words
 
 
 def _warn_where_named(settings: Settings) -> None:
@@ -100,7 +113,7 @@ def _warn_where_named(settings: Settings) -> None:
 def main() -> None:
     """Run the command; a HarklineError is one sentence and exit status 1."""
     try:
-        app()
+        app(prog_name="harkline model")
     except HarklineError as error:
         err.print(f"[bold red]harkline:[/] {escape(str(error))}")
         sys.exit(1)

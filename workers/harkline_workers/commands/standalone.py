@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 from rich.markup import escape
 
 from harkline.errors import HarklineError
-from harkline_workers.cache import ProcessCache
 from harkline_workers.checkpoint import CheckpointRefused
 from harkline_workers.classify import Classifier
 from harkline_workers.metrics import WorkerMetrics
@@ -26,7 +25,7 @@ def load_classifier(settings: Settings, say: Callable[[str], None]) -> Classifie
     As in a worker, the shipped weights then stand in for an installed model, and else the rules judge alone. Raises CheckpointRefused.
     """
     metrics = WorkerMetrics(CollectorRegistry())
-    cache = ProcessCache(settings.cache_lines)
+    cache = settings.cache_lines
     source = ModelSource(settings)
     source.prepare()
     try:
