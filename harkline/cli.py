@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from harkline import __version__
+from harkline import __version__, dead_letters_command
 from harkline.errors import HarklineError
+from harkline.forget_command import forget
 from harkline.settings import load_settings, make_secret, process_environment, settings_table, unknown_settings
 
 if TYPE_CHECKING:
@@ -239,6 +240,10 @@ def tail(url: Url = "", key: Key = "") -> None:
                 raise
             err.print(f"[yellow]{escape(str(error))}[/]")
             threading.Event().wait(1)
+
+
+app.add_typer(dead_letters_command.app)
+app.command()(forget)
 
 
 @app.command(context_settings=PASSED_ON)

@@ -1,4 +1,4 @@
-"""The ledger: a Redis Stream that holds every accepted batch until it is counted, and the six Lua calls that keep it exact.
+"""The ledger: a Redis Stream that holds every accepted batch until it is counted, and the Lua calls that keep it exact.
 
 What can be lost: nothing that was answered, on a single primary with `appendfsync always`. Redis replication is asynchronous, so a failover to
 a replica may lose the last answered writes. Why a stream and not Celery messages: docs/adr/0001. Each call below is one atomic script.
@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -34,6 +34,7 @@ TOTALS = f"{TAG}:totals"
 BELL = f"{TAG}:bell"
 CRITICAL = f"{TAG}:critical"
 DEAD_LETTERS = f"{TAG}:dead-letters"
+REPLAYS = f"{TAG}:replays"
 SERVICES = f"{TAG}:services"
 WORKERS = f"{TAG}:workers"
 GROUP = "workers"
@@ -153,7 +154,7 @@ class Ledger:
         scripts = files("harkline") / "lua"
         self._scripts = {
             name: client.register_script((scripts / f"{name}.lua").read_text())
-            for name in ("append", "claim", "commit", "touch", "sweep", "admit")
+            for name in ("append", "claim", "commit", "touch", "sweep", "admit", "replay", "forget")
         }
 
     def append(self, requests: Sequence[Appending], bound_lines: int) -> tuple[list[Appended], bool]:
@@ -196,7 +197,7 @@ class Ledger:
         return int(self._run("touch", [LEDGER], [GROUP, consumer, *(entry.id for entry in entries)]))
 
     def commit(self, commits: Sequence[Commit]) -> list[bool]:
-        """Count entries, each once. Returns True per entry that this call counted, False where another had counted it before."""
+        """Count entries, each once. Returns True per entry that this call counted, False where it was counted before, as a replayed line was."""
         settings = self._settings
         args: list[Any] = [GROUP, settings.critical_kept, settings.dead_letters_kept, settings.verdicts_seconds]
         for commit in commits:
@@ -204,12 +205,38 @@ class Ledger:
             for batch, verdicts in commit.verdicts:
                 args += [verdicts_key(batch), verdicts]
             args += [len(commit.critical_lines), *commit.critical_lines, len(commit.dead_letters), *commit.dead_letters]
-        keys = [LEDGER, TOTALS, BACKLOG, CRITICAL, DEAD_LETTERS, *(suspect_key(commit.entry) for commit in commits)]
+        suspects = [suspect_key(commit.entry) for commit in commits]
+        keys = [LEDGER, TOTALS, BACKLOG, CRITICAL, DEAD_LETTERS, REPLAYS, *suspects]
         return [bool(counted) for counted in self._run("commit", keys, args)]
 
     def sweep(self) -> bool:
-        """Return whether work waits with no bell up (the caller must ring), and forget consumers of dead processes."""
-        return bool(self._run("sweep", [LEDGER, BELL], [GROUP, self._abandoned_ms, BELL_MS, CONSUMER_MS]))
+        """Return whether work waits with no bell up (the caller must ring); forget consumers of dead processes, and what was kept long enough."""
+        args = [GROUP, self._abandoned_ms, BELL_MS, CONSUMER_MS, self._settings.retention_seconds * 1000]
+        return bool(self._run("sweep", [LEDGER, BELL, CRITICAL, DEAD_LETTERS], args))
+
+    def replay(self, letters: Sequence[tuple[str, bytes]], bound_lines: int) -> tuple[list[Appended], bool]:
+        """Put dead letters, as (id, encoded batch of their one line), back on the ledger, to be judged and not counted again.
+
+        Returns one answer per letter (`ok` with the batch id, `gone`, or `full` with the backlog in lines), and whether the caller must ring.
+        """
+        args: list[Any] = [bound_lines, BELL_MS]
+        for letter in letters:
+            args += letter
+        won, answers = self._run("replay", [DEAD_LETTERS, LEDGER, BACKLOG, REPLAYS, BELL], args)
+        replayed = []
+        for status, said in answers:
+            batch = contract.batch_id(said.decode(), 0) if status == b"ok" else said.decode()
+            replayed.append(Appended(status.decode(), batch))
+        return replayed, bool(won)
+
+    def forget_lines(self, entry: str, lines: int, left: Sequence[tuple[bytes, int]]) -> bool:
+        """Erase `lines` lines of an entry before they are counted. `left` are its other lines, as (encoded batch, lines): they become a new entry.
+
+        Returns False where the entry was counted meanwhile, and nothing was done.
+        """
+        keys = [LEDGER, BACKLOG, TOTALS, REPLAYS, suspect_key(entry)]
+        args = [GROUP, entry, lines, sum(number for _, number in left), *(payload for payload, _ in left)]
+        return bool(self._run("forget", keys, args))
 
     def admit_services(self, names: Sequence[str]) -> set[str]:
         """Return those of `names` that may be label values; the set never exceeds the setting."""
@@ -339,6 +366,15 @@ class Ledger:
 
 
 _worker_state = msgspec.json.Decoder(WorkerState).decode
+
+
+@contextlib.contextmanager
+def asking_redis() -> Iterator[None]:
+    """Say LedgerUnavailable where Redis does not answer, or refuses."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise LedgerUnavailable(str(error)) from error
 
 
 def wait_for_redis(client: redis.Redis, seconds: float, poll_seconds: float = 0.1) -> None:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from harkline.errors import SettingsError
+from harkline.lines.patterns import chosen
 
 PREFIX = "HARKLINE_"
 
@@ -38,6 +39,11 @@ def _none_where_empty(value: object) -> object:
 
 def _known_words(value: str) -> str:
     _label_pairs(value)
+    return value
+
+
+def _known_patterns(value: str) -> str:
+    chosen(value)
     return value
 
 
@@ -126,6 +132,11 @@ class Settings(BaseSettings):
         False,
         description="Join the continuation lines of stack traces to the line they belong to, for plain lines (`?join=` overrides).",
     )
+    redact: Annotated[str, AfterValidator(_known_patterns)] = Field(
+        "default",
+        description="What is taken out of lines before they reach Redis: `off`, `default`, `all` (e-mail addresses too), or a list of patterns; "
+        "`-name` takes one out (docs/redaction.md).",
+    )
 
     # The ledger
     backlog_floor_lines: int = Field(
@@ -151,6 +162,11 @@ class Settings(BaseSettings):
     )
     critical_kept: int = Field(1000, ge=1, description="Critical lines kept for /stream and `harkline tail`.")
     dead_letters_kept: int = Field(10_000, ge=1, description="Dead letters kept for inspection.")
+    retention_seconds: int = Field(
+        30 * 86_400,
+        ge=60,
+        description="Longest that critical lines and dead letters are kept, in seconds; workers enforce it every second.",
+    )
 
     # The workers
     worker_processes: int = Field(0, ge=0, le=256, description="Processes of one CPU worker. 0: as many as cores.")

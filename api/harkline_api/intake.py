@@ -14,6 +14,7 @@ from flask import Response, request
 from harkline.contract import LogBatch
 from harkline.errors import LedgerError
 from harkline.lines.decoded import limits_of
+from harkline.lines.redaction import redactor_of
 from harkline_api.body import decompress, drain, read_body
 from harkline_api.protocol import Outcome, Received
 from harkline_api.refusals import Refusal, none_accepted, refusal_of
@@ -46,7 +47,9 @@ class Intake:
 
     def view(self, protocol: Protocol) -> Callable[..., Response]:
         """Return the Flask view of one protocol."""
-        limits = limits_of(self.settings)
+        redactor_of(self.settings.redact)  # compiled before the first request
+        # Lines are cut only once they are redacted.
+        limits = limits_of(self.settings)._replace(kept_line_chars=self.settings.max_line_bytes)
 
         def take(**path: str) -> Response:
             began = time.perf_counter()
@@ -112,11 +115,13 @@ class Intake:
                 "too_many_to_explain",
                 f"explain=true with {len(lines)} lines: send at most {self.settings.explain_max_lines} at once",
             )
+        lines, replaced = redactor_of(self.settings.redact).redact_lines(lines, self.settings.kept_line_chars)
         batch = LogBatch(lines, wait_seconds is not None, explain)
         # Keys of different callers never meet.
         key = f"{caller} {idempotency_key}" if idempotency_key else ""
         receipt = self.publisher.submit(batch, key, _digest(protocol, received) if key else "")
         self.metrics.count_accepted(protocol.name, len(lines))
+        self.metrics.count_redactions(replaced)
         if rejected:
             self.metrics.count_rejected_lines([line.error for line in rejected])
         verdicts = None

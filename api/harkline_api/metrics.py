@@ -13,10 +13,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from harkline.exposition import LEDGER_METRICS
+from harkline.lines.patterns import NAMES
 from harkline_api.refusals import CODES, LINE_CODES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from prometheus_client import CollectorRegistry, Metric
 
@@ -29,6 +30,7 @@ EXPORTED = (
     "harkline_accepted_lines_total",
     "harkline_rejected_lines_total",
     "harkline_rejected_requests_total",
+    "harkline_redactions_total",
     "harkline_append_seconds",
     "harkline_coalesced_requests",
     "harkline_waiting_requests",
@@ -74,6 +76,12 @@ class Metrics:
         self._rejected_requests = Counter(
             "harkline_rejected_requests_total", "Requests refused as a whole, by code.", ["code"], registry=registry
         )
+        self._redactions = Counter(
+            "harkline_redactions_total",
+            "Secrets and personal data replaced in accepted lines, by pattern.",
+            ["pattern"],
+            registry=registry,
+        )
         self.append_seconds = Histogram(
             "harkline_append_seconds", "One durable write to the ledger.", buckets=_SECONDS, registry=registry
         )
@@ -91,11 +99,13 @@ class Metrics:
         )
 
     def prepare(self, protocols: list[str]) -> None:
-        """Show every protocol and every code at 0 from the start: a counter that is born at 1 shows no increase."""
+        """Show every protocol, code and pattern at 0 from the start: a counter that is born at 1 shows no increase."""
         for code in CODES:
             self._rejected_requests.labels(code)
         for code in LINE_CODES:
             self._rejected_lines.labels(code)
+        for pattern in NAMES:
+            self._redactions.labels(pattern)
         for protocol in protocols:
             self._accepted_lines.labels(protocol)
             self._request_seconds.labels(protocol)
@@ -113,6 +123,11 @@ class Metrics:
         """Count the bad lines of one request."""
         for code in set(codes):
             self._rejected_lines.labels(code).inc(codes.count(code))
+
+    def count_redactions(self, replaced: Mapping[str, int]) -> None:
+        """Count what was replaced in one request, by pattern."""
+        for pattern, times in replaced.items():
+            self._redactions.labels(pattern).inc(times)
 
     def count_refusal(self, code: str) -> None:
         """Count one request that was refused as a whole."""

@@ -1,7 +1,12 @@
 -- Ring where work waits and no bell is up: what makes a lost bell, a dead worker or a restarted Redis cost nothing.
--- KEYS: ledger stream, bell token   ARGV: group, abandoned after ms, bell lifetime in ms, a consumer is forgotten after ms
+-- KEYS: ledger stream, bell token, critical stream, dead-letter stream
+-- ARGV: group, abandoned after ms, bell lifetime in ms, a consumer is forgotten after ms, critical lines and dead letters are kept for ms
 -- Returns 1 if the caller must ring. Forgets consumers of dead processes, but never one that still holds entries: deleting it would discard them.
 local stream, bell, group = KEYS[1], KEYS[2], ARGV[1]
+-- First, since it also makes room. Not `~`: that would keep up to a hundred lines for as long as no more come.
+local oldest = string.format('%d', redis.call('TIME')[1] * 1000 - ARGV[5])
+redis.call('XTRIM', KEYS[3], 'MINID', oldest)
+redis.call('XTRIM', KEYS[4], 'MINID', oldest)
 if redis.call('EXISTS', stream) == 0 then
     return 0
 end
