@@ -95,3 +95,11 @@ def _use_our_logs() -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+        logger.filters[:] = [_without_quotes]
+
+
+def _without_quotes(record: logging.LogRecord) -> bool:
+    """Cut what gunicorn quotes of a malformed request: a request line or a header may hold a secret, and has not been redacted."""
+    if isinstance(record.msg, str) and record.msg.startswith("Invalid request from ip="):
+        record.msg = record.msg.partition(": ")[0]
+    return True

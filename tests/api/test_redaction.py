@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harkline.lines.patterns import NAMES
 from tests.api.consumer import Consumer, count_all, stored_lines
+from tests.api.gunicorn_server import gunicorn_server
+from tests.support.polling import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from harkline.ledger import Ledger
+    from harkline.settings import Settings
     from tests.api.conftest import Api
 
 SECRET = "Hunter2xyz"
 LINE = f"critical: login password={SECRET} failed"
 KEPT = "critical: login password=[redacted:secret_value] failed"
+
+
+def sent_raw(port: int, request: bytes) -> bytes:
+    """Return the whole answer to bytes that are no good request."""
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def everything_in(ledger: Ledger) -> bytes:
@@ -160,6 +175,39 @@ def test_a_refusal_does_not_repeat_what_was_sent(api: Api, fault: str, caplog: p
     assert SECRET not in answer.get_data(as_text=True)
     assert SECRET not in caplog.text
     assert SECRET.encode() not in everything_in(api.ledger)
+
+
+def test_a_malformed_request_is_not_quoted(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
+    """What gunicorn cannot parse is neither in harkline's answer nor in its log, which tells from where it came."""
+    head = b"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+    with gunicorn_server(settings, tmp_path) as server:
+        answer = sent_raw(server.port, head + b"Transfer-Encoding: chunked\r\n\r\npassword=Hunter2xyz\r\n\r\n")
+        assert b'"incomplete_body"' in answer
+        assert SECRET.encode() not in answer
+        sent_raw(server.port, head + b"Authorization Hunter2xyz\r\n\r\n")
+        sent_raw(server.port, b"GET /log/password=Hunter2xyz is wrong HTTP/1.1\r\n\r\n")
+        wait_for(lambda: server.log.read_text().count("Invalid request from ip=127.0.0.1") == 2, 5, "both are logged")
+    assert SECRET not in server.log.read_text()
+
+
+FAULT = """
+from harkline.logs import configure_logs, get_logger
+from harkline.settings import Settings
+configure_logs(Settings(log_format="console"), "api")
+def fail(line):
+    raise ValueError("a fault")
+try:
+    fail("-".join(["Hunter2xyz", "in", "a", "variable"]))
+except ValueError as error:
+    get_logger("test").error("request_failed", exc_info=error)
+"""
+
+
+def test_a_traceback_on_a_terminal_shows_no_values() -> None:
+    """An unexpected fault is logged with its place, not with the variables there, which may hold a line."""
+    done = subprocess.run([sys.executable, "-c", FAULT], capture_output=True, text=True, check=True)
+    assert "ValueError: a fault" in done.stderr
+    assert "Hunter2xyz-in" not in done.stderr
 
 
 def test_a_repeated_request_is_known_by_what_was_sent(api: Api) -> None:
