@@ -158,7 +158,7 @@ def confirm(question: str, yes: bool) -> None:
 
 
 def _open() -> tuple[DeadLetters, Settings]:
-    from harkline.dead_letters import DeadLetters  # noqa: PLC0415
+    from harkline.dead_letters import DeadLetters  # noqa: PLC0415 - here and below: keeps `harkline --help` quick
     from harkline.ledger import Ledger, connect  # noqa: PLC0415
     from harkline.up import running_settings  # noqa: PLC0415
 
